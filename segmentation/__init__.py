@@ -1,0 +1,1 @@
+"""Isolates: vertebrae, levels, landmarks, nerve courses and the structures a needle must avoid."""

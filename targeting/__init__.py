@@ -1,0 +1,1 @@
+"""Proposes: procedures, targets, needles, clearance, search, uncertainty, lesion, simulated fluoroscopy."""

@@ -1,0 +1,232 @@
+"""What targeting hands up: targets, placements with their clearances, rejections. Lengths in mm, angles in degrees, LPS."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imaging.geometry import CArmAngles, CtAngles, Side
+from segmentation.anatomy import Nerve, StructureName
+from segmentation.spine import NerveCourse, Vertebra
+
+__all__ = [
+    "CapturePoint", "ConfidenceWord", "Needle", "NeedlePose", "Placement", "PlacementKind", "Proposal", "ProposalStatus",
+    "Rejection", "RejectionReason", "Target", "confidence_word",
+]
+
+Array = NDArray[np.float64]
+
+
+class ConfidenceWord(StrEnum):
+    """HIGH at 0.9 and above, MEDIUM at 0.6 and above, else LOW."""
+
+    HIGH = "HIGH"
+    MEDIUM = "MEDIUM"
+    LOW = "LOW"
+
+
+def confidence_word(confidence: float) -> ConfidenceWord:
+    """The word for a confidence of 0 to 1."""
+    if confidence >= 0.9:
+        return ConfidenceWord.HIGH
+    return ConfidenceWord.MEDIUM if confidence >= 0.6 else ConfidenceWord.LOW
+
+
+class ProposalStatus(StrEnum):
+    """What could be offered for a target."""
+
+    PROPOSED = "proposed"
+    DIRECTION_ONLY = "direction_only"
+    NONE = "none"
+
+
+class PlacementKind(StrEnum):
+    """Shape of a placement."""
+
+    STRAIGHT = "straight"
+    SET = "set"
+    CURVED = "curved"
+    BEAM = "beam"
+
+
+class RejectionReason(StrEnum):
+    """Why candidate paths were turned down; the first limit that fails counts."""
+
+    MARGIN = "margin"
+    BONE_ON_PATH = "bone_on_path"
+    REACH = "reach"
+    ANGLE_BAND = "angle_band"
+    SKIN_NOT_IN_VIEW = "skin_not_in_view"
+    ENTRY_SIDE = "entry_side"
+    TIP_RULE = "tip_rule"
+    ACTIVE_TIP_DEPTH = "active_tip_depth"
+    PARALLELISM = "parallelism"
+    STRUCTURE_NOT_COMPUTED = "structure_not_computed"
+    METAL_NEARBY = "metal_nearby"
+
+
+@dataclass(frozen=True)
+class Needle:
+    """One stock needle or cannula.
+
+    Attributes
+    ----------
+    gauge : int
+    length_mm, diameter_mm : float
+        Usable shaft length and outer diameter.
+    active_tip_mm : float or None
+        Exposed length of a radiofrequency cannula.
+    """
+
+    name: str
+    gauge: int
+    length_mm: float
+    diameter_mm: float
+    active_tip_mm: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """Where a needle's tip or active tip belongs.
+
+    Attributes
+    ----------
+    id : str
+        Unique in a plan, e.g. ``lumbar-medial-branch-block:L4-MB:L5:LEFT``.
+    nerve_name : str
+        ``"L4 MB"``; for relative levels ``"MB at LLV-1"``.
+    position : (3,) LPS mm
+        The tip's goal on the bone.
+    covariance : (3, 3) mm2
+    confidence : float
+        The lowest of its checks, 0 to 1; not a probability.
+    """
+
+    id: str
+    procedure: str
+    nerve: Nerve | None
+    nerve_name: str
+    carrier: Vertebra
+    side: Side
+    joints: tuple[str, ...]
+    position: Array
+    course: NerveCourse
+    covariance: Array
+    confidence: float
+    reasons: tuple[str, ...] = ()
+
+    @property
+    def sentence(self) -> str:
+        """Nerve, bone, side and joints in words; never a bare level."""
+        bone = "sacral ala (S1)" if self.carrier.name == "S1" else f"{self.carrier.name} transverse process"
+        joints = " and ".join(self.joints)
+        nerve = {"MB": "medial branch", "DR": "dorsal ramus"}
+        words = " ".join(nerve.get(part, part) for part in self.nerve_name.split())
+        return f"{words} at the {bone}, {self.side.value}" + (f" ({joints} joint{'s' if len(self.joints) > 1 else ''})"
+                                                              if joints else "")
+
+
+@dataclass(frozen=True, eq=False)
+class NeedlePose:
+    """One needle in the patient.
+
+    Attributes
+    ----------
+    entry : (3,) LPS mm or None
+        On the skin; None when the skin is out of view.
+    tip : (3,) LPS mm
+    direction : (3,) unit LPS
+        Entry to tip.
+    oblique_deg, tilt_deg : float
+        Against the squared endplate of the carrier (see `imaging.geometry.VertebralFrame.oblique_tilt`).
+    entry_from_midline_mm : float or None
+        Along the skin-side left-right axis from the spinous line, toward the target's side positive.
+    entry_above_target_mm : float or None
+        Cranial of the tip along the patient's long axis; negative below.
+    """
+
+    needle: Needle
+    entry: Array | None
+    tip: Array
+    direction: Array
+    length_mm: float | None
+    oblique_deg: float
+    tilt_deg: float
+    carm: CArmAngles
+    ct: CtAngles
+    entry_from_midline_mm: float | None
+    entry_above_target_mm: float | None
+
+
+@dataclass(frozen=True)
+class CapturePoint:
+    """Probability that the nerve is caught when the operator's placement error per axis is `placement_sigma_mm`."""
+
+    placement_sigma_mm: float
+    p: float
+
+
+@dataclass(frozen=True, eq=False)
+class Placement:
+    """One way to reach a target.
+
+    Attributes
+    ----------
+    clearance_mm : mapping
+        Signed distance from each structure to the nearest needle's surface; None when not computed.
+    clearance_reason : mapping
+        Why a clearance is None.
+    margins_mm : mapping
+        What the procedure requires.
+    objectives : mapping
+        Soft objectives, 0 to 1, 1 best.
+    """
+
+    rank: int
+    kind: PlacementKind
+    needles: tuple[NeedlePose, ...]
+    clearance_mm: Mapping[StructureName, float | None]
+    clearance_reason: Mapping[StructureName, str]
+    margins_mm: Mapping[StructureName, float]
+    margins_met: bool
+    capture: tuple[CapturePoint, ...]
+    capture_assumptions: tuple[str, ...]
+    objectives: Mapping[str, float]
+    why: str
+    may_cross: tuple[str, ...] = ()
+    may_cross_midline: bool = False
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """A class of candidates that was turned down.
+
+    Attributes
+    ----------
+    limit, best : float or None
+        The limit and the nearest value any candidate of this class reached (mm or degrees).
+    sentence : str
+        For a person, e.g. "no path: 4.1 mm to the canal at best, 5.0 mm needed".
+    """
+
+    reason: RejectionReason
+    structure: str | None
+    limit: float | None
+    best: float | None
+    count: int
+    sentence: str
+
+
+@dataclass(frozen=True, eq=False)
+class Proposal:
+    """The answer for one target."""
+
+    target: Target
+    status: ProposalStatus
+    reason: str
+    placements: tuple[Placement, ...] = ()
+    rejections: tuple[Rejection, ...] = field(default=())
