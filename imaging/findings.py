@@ -34,6 +34,7 @@ class FindingCode(StrEnum):
     OBLIQUE_STACK = "oblique_stack"
     THICK_SLICES = "thick_slices"
     ORIENTATION_STATED = "orientation_stated"
+    UNITS_ASSUMED = "units_assumed"
     MODALITY_UNKNOWN = "modality_unknown"
     BURNED_IN_ANNOTATION = "burned_in_annotation"
     STALE_SCAN = "stale_scan"

@@ -56,7 +56,7 @@ def resample(array: NDArray[Any], grid: Grid, target: Grid, *, linear: bool, fil
     reference.SetSpacing(target.spacing.tolist())
     reference.SetDirection(target.direction.ravel().tolist())
     how = sitk.sitkLinear if linear else sitk.sitkNearestNeighbor
-    out = sitk.GetArrayFromImage(sitk.Resample(image, reference, sitk.Transform(), how, float(fill)))
+    out: NDArray[Any] = sitk.GetArrayFromImage(sitk.Resample(image, reference, sitk.Transform(), how, float(fill)))
     return out.astype(np.bool_) if array.dtype == np.bool_ else out
 
 

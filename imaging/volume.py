@@ -64,13 +64,13 @@ class Grid:
 class SeriesIdentity:
     """Which images a volume came from. Holds no names; `source` is the only path and never leaves ``source.json``."""
 
-    source: str = ""
+    source: str = field(default="", repr=False)
     study_uid: str = ""
     series_uid: str = ""
     frame_of_reference_uid: str = ""
     patient_position: str = ""
     study_date: str = ""
-    description: str = ""
+    description: str = field(default="", repr=False)
     sha256: str = ""
     instance_uids: tuple[str, ...] = ()
 
