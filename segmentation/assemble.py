@@ -1,0 +1,401 @@
+"""Builds the `Spine`: frames, landmarks, nerve courses and structures from a segmentation, whatever made it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from imaging.findings import Finding, FindingCode, Severity
+from imaging.geometry import Side, to_world
+from imaging.resample import crop_grid
+from imaging.volume import Grid, Volume
+from segmentation.anatomy import Level, StructureName, is_relative
+from segmentation.canal import canal_mask, canal_station, sacral_station
+from segmentation.completion import complete_arch
+from segmentation.constants import constants
+from segmentation.engine import Progress
+from segmentation.foramina import root_model, roots_mask
+from segmentation.frames import FrameFit, vertebral_frame
+from segmentation.labels import IMPORTED_LABELS
+from segmentation.landmarks import BoneLandmarks, find_presacral, find_sacral
+from segmentation.nerves import ala_course, carried_nerve, medial_branch_course
+from segmentation.population import shape_findings
+from segmentation.sacral_frame import sacral_frame
+from segmentation.spine import (
+    NerveCourse,
+    Segmentation,
+    Spine,
+    Structure,
+    StructureOrigin,
+    Vertebra,
+)
+from segmentation.structures import air_structures, complete, metal_structure
+
+__all__ = ["Bone", "build_spine"]
+
+logger = logging.getLogger(__name__)
+
+Array = NDArray[np.float64]
+_MARGIN_MM = 14.0
+_OTHER_BONE = 1000
+_LANDMARK_LEVELS = frozenset({Level.T10, Level.T11, Level.T12, Level.T13, Level.L1, Level.L2, Level.L3, Level.L4,
+                              Level.L5, Level.L6, Level.S1})
+_THORACIC_LEVELS = frozenset({Level.T10, Level.T11, Level.T12, Level.T13})
+_CARRIER_LEVELS = frozenset({Level.L1, Level.L2, Level.L3, Level.L4, Level.L5, Level.L6})
+_BAD_SHAPE = (ValueError, IndexError, ArithmeticError, np.linalg.LinAlgError)
+
+
+@dataclass(frozen=True, eq=False)
+class Bone:
+    """One vertebra on its way to a `Vertebra`.
+
+    Attributes
+    ----------
+    centroid : (3,) LPS mm
+    volume_ml : float
+    wholeness : float
+        Share of the mask in its largest connected part.
+    """
+
+    name: str
+    label: int
+    mask: NDArray[np.bool_]
+    grid: Grid
+    centroid: Array
+    volume_ml: float
+    wholeness: float
+    touches_edge: bool
+    fit: FrameFit | None = None
+    points: BoneLandmarks | None = None
+    trouble: str = ""
+
+
+def _silent(stage: str, fraction: float) -> None:
+    """Progress that nobody watches."""
+
+
+def build_spine(segmentation: Segmentation, volume: Volume | None = None, body: NDArray[np.bool_] | None = None,
+                reconstructed: NDArray[np.bool_] | None = None, progress: Progress = _silent) -> Spine:
+    """Find frames, landmarks, nerve courses and structures.
+
+    Parameters
+    ----------
+    segmentation : Segmentation
+        From an engine or a label file.
+    volume : Volume, optional
+        The scan on the same grid: metal, lungs and gas come from it.
+    body, reconstructed : (z, y, x) bool, optional
+        Inside the skin; voxels that hold measured data.
+    progress : callable
+        Called with the stage's words and the fraction done.
+
+    Returns
+    -------
+    Spine
+        Vertebrae head to foot; an engine's arches are completed from the CT first, so its labels may gain voxels. One
+        vertebra that cannot be measured never stops the others.
+    """
+    progress("vertebral frames", 0.0)
+    bones = _fitted(_bones(segmentation), [])
+    if volume is not None and volume.modality == "CT" and not segmentation.engine.startswith(IMPORTED_LABELS):
+        progress("neural arches", 0.25)
+        segmentation = replace(segmentation, labels=_completed(segmentation, bones, volume))
+        bones = _fitted(_bones(segmentation), bones)
+    bones = _with_points(segmentation, bones, progress)
+    progress("nerve courses", 0.7)
+    nerves = _nerves(segmentation, bones)
+    progress("structures", 0.75)
+    structures = _structures(segmentation, bones, volume, body)
+    vertebrae = tuple(_vertebra(segmentation, bone) for bone in bones)
+    findings = (*segmentation.findings, *_bone_findings(bones), *shape_findings(vertebrae, _volumes(bones)),
+                *_nerve_findings(segmentation, bones), *_structure_findings(segmentation, structures),
+                *_metal_findings(segmentation.grid, structures[StructureName.METAL], bones))
+    progress("spine", 1.0)
+    return Spine(segmentation.grid, segmentation.labels, segmentation.numbering, vertebrae, nerves, structures, body,
+                 reconstructed, segmentation.engine, findings)
+
+
+def _volumes(bones: Sequence[Bone]) -> dict[str, float]:
+    return {bone.name: bone.volume_ml for bone in bones}
+
+
+def _bones(segmentation: Segmentation) -> list[Bone]:
+    """Cut every vertebra out of the label map, head to foot."""
+    found = ndimage.find_objects(segmentation.labels)
+    bones = []
+    for label, name in segmentation.levels.items():
+        if label > len(found) or found[label - 1] is None:
+            continue
+        bones.append(_cut(segmentation, label, name, found[label - 1]))
+    return sorted(bones, key=_place)
+
+
+def _place(bone: Bone) -> int:
+    if is_relative(bone.name):
+        return -bone.label
+    return list(Level).index(Level(bone.name))
+
+
+def _cut(segmentation: Segmentation, label: int, name: str, box: tuple[slice, ...]) -> Bone:
+    grid = segmentation.grid
+    low = np.array([s.start for s in box][::-1], dtype=float)
+    high = np.array([s.stop - 1 for s in box][::-1], dtype=float)
+    corners = to_world(grid, np.array([low, high]))
+    part, cut = crop_grid(grid, corners, _MARGIN_MM)
+    mask = np.asarray(segmentation.labels[cut] == label)
+    parts, count = ndimage.label(mask, np.ones((3, 3, 3)))
+    sizes = ndimage.sum_labels(mask, parts, np.arange(1, count + 1))
+    whole = float(sizes.max() / sizes.sum())
+    mask = np.asarray(parts == 1 + int(np.argmax(sizes))) if count > 1 else mask
+    edge = any(s.start == 0 or s.stop == n for s, n in zip(box, grid.shape, strict=True))
+    k, j, i = np.nonzero(mask)
+    volume = float(mask.sum()) * float(np.prod(grid.spacing)) / 1000.0
+    return Bone(name, label, mask, part, to_world(part, np.array([i.mean(), j.mean(), k.mean()])), volume, whole, edge)
+
+
+def _fitted(bones: Sequence[Bone], before: Sequence[Bone]) -> list[Bone]:
+    """Fit the frames, head to foot; the sacrum starts from the vertebra above it.
+
+    `before` holds the same bones from an earlier round: a bone that has not changed keeps its fit.
+    """
+    old = {bone.label: bone for bone in before}
+    out: list[Bone] = []
+    for n, bone in enumerate(bones):
+        known = old.get(bone.label)
+        if known is not None and known.volume_ml == bone.volume_ml:
+            out.append(known)
+            continue
+        try:
+            fit = _fit(bone, _upward(bones, n), out[-1].fit if out else None)
+            out.append(replace(bone, fit=fit))
+        except _BAD_SHAPE as error:
+            logger.warning("%s has no frame: %s", bone.name, error)
+            out.append(replace(bone, trouble=f"its shape could not be measured ({error})"))
+    return out
+
+
+def _completed(segmentation: Segmentation, bones: Sequence[Bone], volume: Volume) -> NDArray[Any]:
+    """The label map with the arches grown into the bright bone that the engine cut short."""
+    labels = segmentation.labels.copy()
+    others = [s.mask for name, s in segmentation.structures.items()
+              if name in (StructureName.RIBS, StructureName.ILIAC_BONES) and s.mask is not None]
+    for bone in bones:
+        if bone.fit is None or bone.fit.frame is None or not _wants_landmarks(bone.name):
+            continue
+        part, cut = crop_grid(segmentation.grid, bone.fit.field.corners(), 3.0)
+        seen = segmentation.labels[cut].astype(np.int16)
+        for mask in others:
+            seen[mask[cut] & (seen == 0)] = _OTHER_BONE
+        hu = volume.array[cut].astype(np.float32) * np.float32(volume.slope) + np.float32(volume.intercept)
+        added = complete_arch(seen, bone.label, hu, part, bone.fit.frame, bone.name == Level.S1)
+        target = labels[cut]
+        target[added & (target == 0)] = bone.label
+    return labels
+
+
+def _wants_landmarks(name: str) -> bool:
+    return is_relative(name) or name in _LANDMARK_LEVELS
+
+
+def _with_points(segmentation: Segmentation, bones: Sequence[Bone], progress: Progress) -> list[Bone]:
+    out = []
+    upright = _upright(bones)
+    for n, bone in enumerate(bones):
+        progress(f"landmarks of {bone.name}", 0.4 + 0.3 * n / max(len(bones), 1))
+        sides = _sacralised(segmentation) if bone.name == Level.S1 else segmentation.sacralised.get(bone.name, ())
+        try:
+            out.append(replace(bone, points=None if bone.fit is None else _points(bone, bone.fit, upright, sides)))
+        except _BAD_SHAPE as error:
+            logger.warning("no landmarks on %s: %s", bone.name, error)
+            out.append(replace(bone, trouble=f"its shape could not be measured ({error})"))
+    return out
+
+
+def _upward(bones: Sequence[Bone], n: int) -> Array | None:
+    """Rough cranial direction at a bone: from the next presacral one below to the next above."""
+    spine = [m for m, bone in enumerate(bones) if bone.name != Level.S1]
+    if n not in spine or len(spine) < 2:
+        return None
+    at = spine.index(n)
+    above, below = bones[spine[max(at - 1, 0)]], bones[spine[min(at + 1, len(spine) - 1)]]
+    return above.centroid - below.centroid
+
+
+def _upright(bones: Sequence[Bone]) -> Array | None:
+    """The lying patient's cranial direction: along the lowest presacral bodies; None when there are too few."""
+    c = constants("landmarks")["sacral_points"]
+    fits = [bone.fit for bone in bones if bone.name != Level.S1 and bone.fit is not None and bone.fit.frame is not None]
+    if len(fits) < 2:
+        return None
+    line = fits[-min(len(fits), int(c["upright_bodies"]))].body_center - fits[-1].body_center
+    length = float(np.linalg.norm(line))
+    return line / length if length >= float(c["upright_min_mm"]) else None
+
+
+def _fit(bone: Bone, up: Array | None, above: FrameFit | None) -> FrameFit:
+    if bone.name == Level.S1:
+        return sacral_frame(bone.mask, bone.grid, above)
+    return vertebral_frame(bone.mask, bone.grid, up)
+
+
+def _points(bone: Bone, fit: FrameFit, upright: Array | None, joined: Sequence[Side]) -> BoneLandmarks | None:
+    if fit.frame is None or not _wants_landmarks(bone.name):
+        return None
+    if bone.name == Level.S1:
+        return find_sacral(fit, upright, joined)
+    return find_presacral(fit, bone.name in _THORACIC_LEVELS, joined)
+
+
+def _vertebra(segmentation: Segmentation, bone: Bone) -> Vertebra:
+    name, fit = bone.name, bone.fit
+    quality = bone.wholeness if fit is not None and fit.frame is not None else 0.5 * bone.wholeness
+    if fit is not None and fit.reasons and fit.frame is not None:
+        quality = min(quality, 0.8)
+    return Vertebra(
+        name, bone.label, float(segmentation.confidence.get(name, 0.5)),
+        bone.centroid if fit is None else fit.body_center, None if fit is None else fit.frame,
+        {} if bone.points is None else dict(bone.points.landmarks), segmentation.alternates.get(name, ()),
+        segmentation.evidence.get(name, ()), bone.touches_edge, segmentation.sacralised.get(name, ()), quality)
+
+
+def _sacralised(segmentation: Segmentation) -> tuple[Side, ...]:
+    """Sides on which the last lumbar vertebra is joined to the sacrum."""
+    return tuple(side for side in Side if any(side in sides for sides in segmentation.sacralised.values()))
+
+
+def _nerves(segmentation: Segmentation, bones: Sequence[Bone]) -> tuple[NerveCourse, ...]:
+    joined = _sacralised(segmentation)
+    six = any(bone.name == Level.L6 for bone in bones)
+    courses = []
+    for bone in bones:
+        if bone.points is None or bone.fit is None:
+            continue
+        for anatomy in bone.points.sides:
+            try:
+                if bone.name == Level.S1:
+                    if anatomy.side not in joined:
+                        courses.append(ala_course(bone.fit.field, anatomy, None if six else carried_nerve(bone.name)))
+                elif is_relative(bone.name) or bone.name in _CARRIER_LEVELS:
+                    courses.append(medial_branch_course(bone.fit.field, anatomy, carried_nerve(bone.name), bone.name))
+            except _BAD_SHAPE as error:
+                logger.warning("no nerve course at %s %s: %s", bone.name, anatomy.side.value, error)
+    return tuple(courses)
+
+
+def _structures(segmentation: Segmentation, bones: Sequence[Bone], volume: Volume | None,
+                body: NDArray[np.bool_] | None) -> dict[StructureName, Structure]:
+    known = segmentation.structures
+    found: dict[StructureName, Structure] = {}
+    if known.get(StructureName.CANAL) is None or known[StructureName.CANAL].mask is None:
+        found[StructureName.CANAL] = _canal(segmentation, bones)
+    found[StructureName.FORAMEN_CONTENTS] = _foramina(segmentation, bones)
+    found[StructureName.METAL] = metal_structure(volume)
+    found.update(air_structures(volume, body, known.get(StructureName.LUNGS)))
+    return complete(known, found)
+
+
+def _canal(segmentation: Segmentation, bones: Sequence[Bone]) -> Structure:
+    stations = []
+    for bone in bones:
+        if bone.fit is None or bone.fit.frame is None:
+            continue
+        station = sacral_station(bone.fit) if bone.name == Level.S1 else canal_station(bone.fit)
+        if station is not None:
+            stations.append(station)
+    if not stations:
+        return Structure(StructureName.CANAL, None, StructureOrigin.NOT_COMPUTED,
+                         "no vertebra with a closed arch to lay the canal through")
+    mask = canal_mask(stations, segmentation.grid, segmentation.labels)
+    return Structure(StructureName.CANAL, mask, StructureOrigin.COMPUTED,
+                     f"the holes of {len(stations)} vertebral arches, joined along the spine")
+
+
+def _foramina(segmentation: Segmentation, bones: Sequence[Bone]) -> Structure:
+    roots, walls = [], []
+    for bone, below in zip(bones, [*bones[1:], None], strict=True):
+        if bone.fit is None or bone.points is None or bone.name == Level.S1:
+            continue
+        station = canal_station(bone.fit)
+        for side, pedicle in bone.points.pedicles.items():
+            width = pedicle.medial_wall if station is None else station.half_width
+            roots.append(root_model(bone.fit, bone.name, side, pedicle, width))
+            sides = () if below is None or below.points is None else below.points.sides
+            walls.append(next((s for s in sides if s.side is side), None))
+    if not roots:
+        return Structure(StructureName.FORAMEN_CONTENTS, None, StructureOrigin.NOT_COMPUTED,
+                         "no vertebra with pedicles to lay the nerves below")
+    mask = roots_mask(roots, walls, segmentation.grid, segmentation.labels)
+    return Structure(StructureName.FORAMEN_CONTENTS, mask, StructureOrigin.MODELLED,
+                     f"{len(roots)} spinal nerves with their ganglia, modelled below the pedicles, not seen")
+
+
+def _bone_findings(bones: Sequence[Bone]) -> list[Finding]:
+    out = []
+    for bone in bones:
+        bare = bone.fit is None or bone.fit.frame is None
+        why = bone.trouble or ("; ".join(bone.fit.reasons) if bone.fit is not None else "")
+        if bone.touches_edge:
+            out.append(Finding(FindingCode.VERTEBRA_CUT, Severity.WARNING if bare else Severity.INFO,
+                               f"{bone.name} is cut by the edge of the scan" + (f": {why}" if bare and why else "")))
+        elif bare:
+            out.append(Finding(FindingCode.LANDMARK_UNCERTAIN, Severity.WARNING, f"{bone.name} has no frame: {why}"))
+        elif why:
+            out.append(Finding(FindingCode.LANDMARK_UNCERTAIN, Severity.INFO, f"{bone.name}: {why}"))
+        if bone.points is not None:
+            out += _point_findings(bone)
+    return out
+
+
+def _point_findings(bone: Bone) -> list[Finding]:
+    assert bone.points is not None
+    out = []
+    carries = is_relative(bone.name) or bone.name in _CARRIER_LEVELS or bone.name == Level.S1
+    if bone.points.missing:
+        out.append(Finding(FindingCode.LANDMARK_UNCERTAIN, Severity.WARNING if carries else Severity.INFO,
+                           f"{bone.name}: not found: {', '.join(bone.points.missing)}"))
+    for name, point in bone.points.landmarks.items():
+        if name.value.startswith("sap_tp_junction") and point.confidence < 0.6:
+            words = name.value.replace("_", " ")
+            out.append(Finding(FindingCode.LANDMARK_UNCERTAIN, Severity.WARNING,
+                               f"{bone.name} {words}: {'; '.join(point.reasons)}"))
+    return out
+
+
+def _nerve_findings(segmentation: Segmentation, bones: Sequence[Bone]) -> list[Finding]:
+    joined = _sacralised(segmentation)
+    if not joined or not any(bone.name == Level.S1 for bone in bones):
+        return []
+    sides = " and ".join(side.value for side in joined)
+    return [Finding(FindingCode.TRANSITIONAL_ANATOMY, Severity.WARNING,
+                    f"last lumbar transverse process joined to the sacrum, {sides}: no L5 dorsal ramus course there")]
+
+
+def _structure_findings(segmentation: Segmentation, structures: Mapping[StructureName, Structure]) -> list[Finding]:
+    out = []
+    told = {f.message.split(":", 1)[0] for f in segmentation.findings if f.code is FindingCode.STRUCTURE_NOT_COMPUTED}
+    for name, structure in structures.items():
+        if structure.mask is None and name.value not in told:
+            out.append(Finding(FindingCode.STRUCTURE_NOT_COMPUTED, Severity.WARNING,
+                               f"{name.value}: {structure.reason}"))
+    return out
+
+
+def _metal_findings(grid: Grid, metal: Structure, bones: Sequence[Bone]) -> list[Finding]:
+    """Where metal lies near a bone with landmarks, else that there is some elsewhere."""
+    if metal.mask is None or not metal.mask.any():
+        return []
+    k, j, i = np.nonzero(metal.mask)
+    points = to_world(grid, np.column_stack([i, j, k]).astype(float))
+    reach = float(constants("structures")["metal"]["near_mm"])
+    near = [bone.name for bone in bones if bone.points is not None
+            and float(np.linalg.norm(points - bone.centroid, axis=1).min()) < reach]
+    if not near:
+        return [Finding(FindingCode.METAL, Severity.INFO, "metal in the scan, away from the vertebrae planned on")]
+    return [Finding(FindingCode.METAL, Severity.WARNING,
+                    f"metal near {', '.join(near)}: landmarks and nerves there are doubtful")]
