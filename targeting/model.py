@@ -1,4 +1,4 @@
-"""What targeting hands up: targets, placements with their clearances, rejections. Lengths in mm, angles in degrees, LPS."""
+"""What targeting hands up: targets, placements with clearances, rejections. Lengths in mm, angles in degrees, LPS."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from segmentation.anatomy import Nerve, StructureName
 from segmentation.spine import NerveCourse, Vertebra
 
 __all__ = [
-    "CapturePoint", "ConfidenceWord", "Needle", "NeedlePose", "Placement", "PlacementKind", "Proposal", "ProposalStatus",
-    "Rejection", "RejectionReason", "Target", "confidence_word",
+    "CapturePoint", "ConfidenceWord", "Needle", "NeedlePose", "Placement", "PlacementKind", "Proposal",
+    "ProposalStatus", "Rejection", "RejectionReason", "Target", "confidence_word",
 ]
 
 Array = NDArray[np.float64]
@@ -65,6 +65,7 @@ class RejectionReason(StrEnum):
     TIP_RULE = "tip_rule"
     ACTIVE_TIP_DEPTH = "active_tip_depth"
     PARALLELISM = "parallelism"
+    HEATED_NERVE = "heated_nerve"
     STRUCTURE_NOT_COMPUTED = "structure_not_computed"
     METAL_NEARBY = "metal_nearby"
 
@@ -104,6 +105,8 @@ class Target:
     covariance : (3, 3) mm2
     confidence : float
         The lowest of its checks, 0 to 1; not a probability.
+    withheld : str
+        Why no needle may be aimed at it although the bone is in view; empty when one may. Its course is then empty.
     """
 
     id: str
@@ -118,6 +121,7 @@ class Target:
     covariance: Array
     confidence: float
     reasons: tuple[str, ...] = ()
+    withheld: str = ""
 
     @property
     def sentence(self) -> str:

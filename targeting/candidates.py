@@ -1,0 +1,137 @@
+"""Batches of candidate needles: which aims and directions are tried for a target."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imaging.geometry import unit
+from targeting.angles import direction_from_angles, direction_grid
+from targeting.kernels import find_exit
+from targeting.procedures import ProcedureKind
+from targeting.scene import Scene
+
+__all__ = ["Needles", "around", "first_batch"]
+
+Array = NDArray[np.float64]
+#: Aims of a block about the target: radius of a ring and points on it; the last ring only in a fine batch.
+_RINGS_MM = ((0.0, 1), (1.2, 6), (1.8, 12))
+_FALLBACK_DEPTH_MM = 100.0
+#: Electrodes: cone beyond the parallelism limit that is still tried (to count it), and grids about the nerve.
+_CONE_BEYOND_DEG, _CONE_STEP_DEG = 5.0, 4.0
+_OFF_BONE_MM = (-0.5, 0.0, 0.5, 1.0, 1.5)
+_ACROSS_MM = (-1.5, -0.75, 0.0, 0.75, 1.5)
+_ADVANCE_MM = (-6.0, -4.5, -3.0, -1.5, 0.0, 1.5)
+_FINE_OFF_BONE_MM = (-0.5, 0.0, 0.5, 1.0, 1.5, 2.0, 2.5)
+_FINE_ACROSS_MM = (-2.25, -1.5, -0.75, 0.0, 0.75, 1.5, 2.25)
+
+
+@dataclass(frozen=True, eq=False)
+class Needles:
+    """Candidates: (n, 3) LPS mm points (aims of a block, tips of an electrode) and (n, 3) unit directions."""
+
+    points: Array
+    directions: Array
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    def take(self, which: NDArray[np.intp] | NDArray[np.bool_]) -> Needles:
+        """A part of the batch."""
+        return Needles(np.ascontiguousarray(self.points[which]), np.ascontiguousarray(self.directions[which]))
+
+
+def _across(scene: Scene, u: Array) -> tuple[Array, Array]:
+    """Two unit vectors perpendicular to a unit direction and to each other, the first nearest the lateral axis.
+
+    They are mirror images on the two sides, so that candidates come in the same order on both.
+    """
+    side = scene.target.side
+    lateral = scene.frame.lateral(side)
+    first = unit(lateral - (lateral @ u) * u)
+    return first, side.sign * np.cross(u, first)
+
+
+def _preferred(scene: Scene) -> Array:
+    oblique, tilt = scene.band.oblique_preferred.value, scene.band.tilt_preferred.value
+    return direction_from_angles(scene.frame, scene.target.side, oblique, tilt)
+
+
+def _pairs(points: Array, directions: Array) -> Needles:
+    """Every point with every direction."""
+    n, m = len(points), len(directions)
+    return Needles(np.repeat(points, m, axis=0), np.tile(directions, (n, 1)))
+
+
+def _block_batch(scene: Scene, fine: bool) -> Needles:
+    """Every direction of the band, spaced so that skin entries lie no further apart than asked, at each aim."""
+    preferred, target = _preferred(scene), scene.target
+    depth, _ = find_exit(scene.fields.state, scene.inverse, scene.origin, target.position[None], preferred[None], 200.0)
+    depth_mm = float(depth[0]) if depth[0] > 10.0 else _FALLBACK_DEPTH_MM
+    step = float(np.degrees(scene.procedure.search.entry_spacing.value / (1.15 * depth_mm))) / (1.5 if fine else 1.0)
+    # ring aims lie across the preferred direction, turned by the frame so that they follow the patient
+    lateral = scene.frame.lateral(target.side)
+    first = unit(lateral - (lateral @ preferred) * preferred)
+    second = unit(scene.frame.superior - (scene.frame.superior @ preferred) * preferred)
+    aims = [target.position + r * (np.cos(a) * first + np.sin(a) * second)
+            for r, count in _RINGS_MM[:3 if fine else 2] for a in np.linspace(0, 2 * np.pi, count, endpoint=False)]
+    return _pairs(np.array(aims), direction_grid(target, scene.procedure, step).directions)
+
+
+def _cone(axis: Array, start: Array, sense: float, half_angle_deg: float, step_deg: float) -> Array:
+    """(n, 3) unit directions in a cone about `axis`: rings `step_deg` apart, from `start` on in the sense given."""
+    first = unit(start - (start @ axis) * axis)
+    second = sense * np.cross(axis, first)
+    out = [axis]
+    for ring in range(1, int(half_angle_deg / step_deg + 1e-9) + 1):
+        theta = np.radians(ring * step_deg)
+        for a in np.linspace(0, 2 * np.pi, 6 * ring, endpoint=False):
+            out.append(np.cos(theta) * axis + np.sin(theta) * (np.cos(a) * first + np.sin(a) * second))
+    return np.array(out)
+
+
+def _electrode_batch(scene: Scene, fine: bool) -> Needles:
+    """Directions about the nerve's; axes beside the bone; tips from short of the neck's ventral end to its middle."""
+    middle, along = scene.nerve_middle
+    normal = scene.bone_normal(middle)
+    limit = scene.electrode.parallel_limit.value + _CONE_BEYOND_DEG
+    offs, acrosses = (_FINE_OFF_BONE_MM, _FINE_ACROSS_MM) if fine else (_OFF_BONE_MM, _ACROSS_MM)
+    step = _CONE_STEP_DEG * (0.625 if fine else 1.0)
+    u = _cone(along, normal, scene.target.side.sign, limit, step)
+    away = normal - (u @ normal)[:, None] * u
+    away /= np.linalg.norm(away, axis=1)[:, None]
+    across = scene.target.side.sign * np.cross(u, away)
+    grid = np.stack([g.ravel() for g in np.meshgrid(offs, acrosses, _ADVANCE_MM, indexing="ij")], axis=1)
+    shift = (grid[:, 0, None] * away[:, None] + grid[:, 1, None] * across[:, None]
+             + (0.5 * scene.active + grid[:, 2, None]) * u[:, None])
+    return Needles((middle + shift).reshape(-1, 3), np.repeat(u, len(grid), axis=0))
+
+
+def first_batch(scene: Scene, *, fine: bool = False) -> Needles:
+    """The batch that covers everything a target's procedure admits; a fine one has closer steps and wider offsets."""
+    if scene.procedure.kind is ProcedureKind.RF:
+        return _electrode_batch(scene, fine)
+    return _block_batch(scene, fine)
+
+
+def around(scene: Scene, needles: Needles, angle_deg: float, shift_mm: float) -> Needles:
+    """Neighbours of each needle: turned by `angle_deg` about its point in 8 ways, and shifted by `shift_mm` in 6.
+
+    The first of each group of 15 is the needle itself.
+    """
+    points, directions = [], []
+    for p, u in zip(needles.points, needles.directions, strict=True):
+        first, second = _across(scene, u)
+        points.append(p)
+        directions.append(u)
+        for a in np.linspace(0, 2 * np.pi, 8, endpoint=False):
+            points.append(p)
+            turn = np.tan(np.radians(angle_deg)) * (np.cos(a) * first + np.sin(a) * second)
+            directions.append(unit(u + turn))
+        for axis in (first, second, u):
+            for sign in (-1.0, 1.0):
+                points.append(p + sign * shift_mm * axis)
+                directions.append(u)
+    return Needles(np.array(points), np.array(directions))

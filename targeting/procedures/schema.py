@@ -1,0 +1,348 @@
+"""The shape of a procedure file: frozen dataclasses whose every number keeps its unit, status and source.
+
+A file is valid when it parses: unknown or missing keys, a number without a source, an unknown status, structure or
+nerve are all refused with the place named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from enum import StrEnum
+from typing import Any, TypeVar, get_type_hints
+
+from segmentation.anatomy import Nerve, StructureName
+from targeting.model import Needle
+
+__all__ = [
+    "AngleBand", "Capture", "Constant", "Electrode", "Interval", "Numbers", "Procedure", "ProcedureKind", "Reach",
+    "SearchRule", "Status", "StockNeedle", "TargetRule", "TipRule",
+    "UnlabelledBone", "parse_procedure",
+]
+
+T = TypeVar("T")
+
+
+class Status(StrEnum):
+    """Standing of a number."""
+
+    READ = "L"
+    SECONDARY = "L2"
+    RECALLED = "RV"
+    DERIVED = "D"
+    ENGINEERING = "E"
+
+
+class ProcedureKind(StrEnum):
+    """What the needle does at the target."""
+
+    BLOCK = "block"
+    RF = "rf"
+
+
+@dataclass(frozen=True)
+class Constant:
+    """One number with its unit, standing and source."""
+
+    value: float
+    unit: str
+    status: Status
+    source: str
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A closed range with its unit, standing and source."""
+
+    low: float
+    high: float
+    unit: str
+    status: Status
+    source: str
+
+    def excess(self, value: float) -> float:
+        """How far `value` lies outside, 0 inside."""
+        return max(self.low - value, value - self.high, 0.0)
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """An increasing list of numbers with one unit, standing and source."""
+
+    values: tuple[float, ...]
+    unit: str
+    status: Status
+    source: str
+
+
+@dataclass(frozen=True)
+class TargetRule:
+    """Checks of a target before it is searched for.
+
+    Attributes
+    ----------
+    off_bone, along_course, from_junction, from_groove : Constant
+        Largest distance of the course from its carrier, of a target from N along the course and in space, of the L5 DR
+        from the groove, mm.
+    along_sigma : Constant
+        Uncertainty along the course, mm.
+    wide, low_confidence : Constant
+        A 95 % region beyond `wide` mm, or a cut vertebra, lowers the confidence to `low_confidence`.
+    """
+
+    off_bone: Constant
+    along_course: Constant
+    from_junction: Constant
+    from_groove: Constant
+    along_sigma: Constant
+    wide: Constant
+    low_confidence: Constant
+
+
+@dataclass(frozen=True)
+class UnlabelledBone:
+    """What counts as bone in a CT beyond the labels: denser, farther off and larger than these."""
+
+    density: Constant
+    gap: Constant
+    volume: Constant
+
+
+@dataclass(frozen=True)
+class AngleBand:
+    """Needle angles against the squared endplate, degrees; `limit` is hard, `usual` is preferred and reported."""
+
+    oblique_limit: Interval
+    oblique_usual: Interval
+    oblique_preferred: Constant
+    tilt_limit: Interval
+    tilt_usual: Interval
+    tilt_preferred: Constant
+
+
+@dataclass(frozen=True)
+class Reach:
+    """Length that must be left outside the skin, mm: the hard minimum and what is asked for by default."""
+
+    reserve_hard: Constant
+    reserve: Constant
+
+
+@dataclass(frozen=True)
+class TipRule:
+    """Where the end of the needle may lie.
+
+    Attributes
+    ----------
+    zone : Constant
+        Last part of the needle that may touch bone, mm.
+    bone_gap, bone_overlap : Constant
+        Largest distance of the tip from the bone, and largest overlap of needle and bone in the zone, mm.
+    to_target : Constant
+        Largest distance of the tip from the target's position, mm.
+    ventral_gap : Constant
+        Least distance of the tip behind the posterior wall of the foramen, mm.
+    """
+
+    zone: Constant
+    bone_gap: Constant
+    bone_overlap: Constant
+    to_target: Constant
+    ventral_gap: Constant
+
+
+@dataclass(frozen=True)
+class Electrode:
+    """How an active tip lies along the nerve (radiofrequency only).
+
+    Attributes
+    ----------
+    neck, neck_l5 : Interval
+        Part of the neck of the superior articular process to cover, 0 ventral to 1 dorsal; the second for the L5 DR.
+    hot_radius, hot_distal : Constant
+        Half-width of the 50 C zone about the axis and its reach beyond the tip, mm; no spinal nerve inside.
+    warm_radius, warm_distal : Constant
+        The 45 C zone with its allowance, mm; reported when a spinal nerve lies inside.
+    """
+
+    active_depth: Constant
+    parallel_limit: Constant
+    parallel_goal: Constant
+    neck: Interval
+    neck_l5: Interval
+    tip_neck: Constant
+    tip_neck_warn: Constant
+    contact: Constant
+    contact_share: Constant
+    nerve_gap: Constant
+    captured_goal: Constant
+    hot_radius: Constant
+    hot_distal: Constant
+    warm_radius: Constant
+    warm_distal: Constant
+
+
+@dataclass(frozen=True)
+class Capture:
+    """Distance within which the nerve counts as caught, mm, and the placement errors of the curve."""
+
+    radius: Constant
+    radius_low: Constant
+    radius_high: Constant
+    placement_sigmas: Numbers
+
+
+@dataclass(frozen=True)
+class SearchRule:
+    """How finely paths are sampled and when two are one choice."""
+
+    entry_spacing: Constant
+    clearance_saturation: Constant
+    entry_error: Constant
+    angle_error: Constant
+    different_angle: Constant
+    different_entry: Constant
+    angle_scale: Constant
+    unusual_share: Constant
+    required_within: Constant
+    placements: Constant
+
+
+@dataclass(frozen=True)
+class StockNeedle:
+    """One kind of needle in its stocked lengths."""
+
+    name: str
+    gauge: int
+    diameter: Constant
+    lengths: Numbers
+    active_tip: Constant | None = None
+
+    @property
+    def needles(self) -> tuple[Needle, ...]:
+        """One `Needle` per stocked length, shortest first."""
+        tip = None if self.active_tip is None else self.active_tip.value
+        return tuple(Needle(f"{self.name} {length:.0f} mm", self.gauge, length, self.diameter.value, tip)
+                     for length in self.lengths.values)
+
+
+@dataclass(frozen=True, eq=False)
+class Procedure:
+    """One procedure of the catalogue.
+
+    Attributes
+    ----------
+    required : tuple of StructureName
+        Masks without which nothing is proposed; `required_for` adds some for single nerves.
+    margins : mapping
+        Least distance from the needle's surface to each structure, mm.
+    angles : mapping
+        The band of each nerve; None holds the default.
+    may_cross : tuple of str
+        Bones (labels' level names) or structures the needle may enter.
+    notices : tuple of str
+        What must be said with every plan of this procedure.
+    weights : mapping
+        Share of each soft objective in the ranking; they sum to 1.
+    """
+
+    name: str
+    title: str
+    kind: ProcedureKind
+    nerves: tuple[Nerve, ...]
+    required: tuple[StructureName, ...]
+    required_for: Mapping[Nerve, tuple[StructureName, ...]]
+    margins: Mapping[StructureName, Constant]
+    target: TargetRule
+    unlabelled_bone: UnlabelledBone
+    angles: Mapping[Nerve | None, AngleBand]
+    reach: Reach
+    tip: TipRule
+    capture: Capture
+    search: SearchRule
+    weights: Mapping[str, Constant]
+    needles: tuple[StockNeedle, ...]
+    electrode: Electrode | None
+    may_cross: tuple[str, ...]
+    notices: tuple[str, ...]
+
+    def band(self, nerve: Nerve | None) -> AngleBand:
+        """The angle band of a nerve."""
+        return self.angles.get(nerve, self.angles[None])
+
+    def required_structures(self, nerve: Nerve | None) -> tuple[StructureName, ...]:
+        """Masks without which nothing is proposed for a nerve."""
+        return self.required + (self.required_for.get(nerve, ()) if nerve is not None else ())
+
+    @property
+    def stock(self) -> tuple[Needle, ...]:
+        """Every needle of the procedure, shortest first."""
+        return tuple(sorted((n for kind in self.needles for n in kind.needles), key=lambda n: (n.length_mm, n.gauge)))
+
+
+def _fail(where: str, what: str) -> ValueError:
+    return ValueError(f"procedure file, {where}: {what}")
+
+
+def _quantity(cls: type[T], table: Any, where: str) -> T:
+    """A Constant, Interval or Numbers from ``{value, unit, status, source}``."""
+    if not isinstance(table, dict) or set(table) != {"value", "unit", "status", "source"}:
+        raise _fail(where, "needs exactly value, unit, status and source")
+    unit, source, value = table["unit"], table["source"], table["value"]
+    if not all(isinstance(text, str) and text for text in (unit, source)):
+        raise _fail(where, "unit and source must be words")
+    try:
+        status = Status(table["status"])
+    except ValueError:
+        raise _fail(where, f"status '{table['status']}' is not one of {', '.join(Status)}") from None
+    numbers = [float(v) for v in (value if isinstance(value, list) else [value])]
+    if numbers != sorted(numbers):
+        raise _fail(where, "numbers must increase")
+    if cls is Numbers and numbers:
+        return cls(tuple(numbers), unit, status, source)  # type: ignore[call-arg]
+    if len(numbers) != (2 if cls is Interval else 1):
+        raise _fail(where, f"{len(numbers)} numbers do not make a {cls.__name__}")
+    return cls(*numbers, unit, status, source)  # type: ignore[call-arg]
+
+
+def _section(cls: type[T], table: Any, where: str) -> T:
+    """A dataclass of quantities from a table with exactly its fields."""
+    names = [f.name for f in fields(cls)]  # type: ignore[arg-type]
+    if not isinstance(table, dict) or set(table) != set(names):
+        raise _fail(where, f"needs exactly {', '.join(names)}")
+    hints = get_type_hints(cls)
+    return cls(**{name: _quantity(hints[name], table[name], f"{where}.{name}") for name in names})
+
+
+def _needle(table: Any, where: str) -> StockNeedle:
+    tip = table.get("active_tip")
+    return StockNeedle(
+        table["name"], table["gauge"], _quantity(Constant, table["diameter"], f"{where}.diameter"),
+        _quantity(Numbers, table["lengths"], f"{where}.lengths"),
+        None if tip is None else _quantity(Constant, tip, f"{where}.active_tip"))
+
+
+def parse_procedure(data: Mapping[str, Any]) -> Procedure:
+    """A procedure from the parsed TOML of one file; anything amiss is a ValueError that names the place."""
+    kind = ProcedureKind(data["kind"])
+    if (kind is ProcedureKind.RF) != ("electrode" in data):
+        raise _fail(data["name"], "an electrode section belongs to radiofrequency procedures, and only there")
+    weights = {name: _quantity(Constant, w, f"weights.{name}") for name, w in data["weights"].items()}
+    if abs(sum(w.value for w in weights.values()) - 1.0) > 1e-9:
+        raise _fail("weights", "must sum to 1")
+    return Procedure(
+        name=data["name"], title=data["title"], kind=kind,
+        nerves=tuple(Nerve(n) for n in data["nerves"]),
+        required=tuple(StructureName(s) for s in data["required"]),
+        required_for={Nerve(n): tuple(StructureName(s) for s in names) for n, names in data["required_for"].items()},
+        margins={StructureName(s): _quantity(Constant, c, f"margins.{s}") for s, c in data["margins"].items()},
+        target=_section(TargetRule, data["target"], "target"),
+        unlabelled_bone=_section(UnlabelledBone, data["unlabelled_bone"], "unlabelled_bone"),
+        angles={(None if n == "default" else Nerve(n)): _section(AngleBand, band, f"angles.{n}")
+                for n, band in data["angles"].items()},
+        reach=_section(Reach, data["reach"], "reach"), tip=_section(TipRule, data["tip"], "tip"),
+        capture=_section(Capture, data["capture"], "capture"),
+        search=_section(SearchRule, data["search"], "search"), weights=weights,
+        needles=tuple(_needle(n, f"needles[{i}]") for i, n in enumerate(data["needles"])),
+        electrode=_section(Electrode, data["electrode"], "electrode") if "electrode" in data else None,
+        may_cross=tuple(data["may_cross"]), notices=tuple(data["notices"]))

@@ -1,0 +1,78 @@
+"""Ranking admitted needles: soft objectives, the Pareto set, and what counts as a different choice."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from targeting.assess import Batch, robustness
+from targeting.procedures import ProcedureKind
+from targeting.scene import Scene
+
+__all__ = ["Scores", "differs", "pareto", "score"]
+
+Array = NDArray[np.float64]
+#: Angles closer than this are one angle: candidates stand exactly on a band's limit.
+_SAME_DEG = 1e-6
+#: Objective name -> (n,) values, 0 to 1, 1 best.
+Scores = dict[str, Array]
+
+
+def _angle_comfort(scene: Scene, oblique: Array, tilt: Array) -> tuple[Array, NDArray[np.bool_]]:
+    """1 at the preferred angles, falling off around them; and whether both angles are usual."""
+    band = scene.band
+    off = np.hypot(oblique - band.oblique_preferred.value, tilt - band.tilt_preferred.value)
+    usual = np.ones(len(oblique), np.bool_)
+    for limit, values in ((band.oblique_usual, oblique), (band.tilt_usual, tilt)):
+        usual &= (values >= limit.low - _SAME_DEG) & (values <= limit.high + _SAME_DEG)
+    return np.exp(-0.5 * (off / scene.procedure.search.angle_scale.value)**2), usual
+
+
+def score(scene: Scene, batch: Batch, which: NDArray[np.intp], *, quick: bool = False) -> tuple[Array, Scores]:
+    """(m,) weighted score and each objective of the needles of `which`; `quick` takes their robustness for granted."""
+    procedure = scene.procedure
+    longest = procedure.stock[-1].length_mm
+    comfort, usual = _angle_comfort(scene, batch.oblique[which], batch.tilt[which])
+    saturation = procedure.search.clearance_saturation.value
+    scores: Scores = {
+        "clearance": np.clip(batch.slack[which] / saturation, 0.0, 1.0),
+        "robustness": np.ones(len(which)) if quick else robustness(scene, batch, which),
+        "angle": comfort,
+        "length": np.clip(1.0 - batch.lengths[which] / longest, 0.0, 1.0),
+    }
+    if procedure.kind is ProcedureKind.RF:
+        rule, found = scene.electrode, batch.electrode
+        scores["captured"] = np.clip(found["captured"][which] / rule.captured_goal.value, 0.0, 1.0)
+        scores["parallel"] = np.clip(1.0 - found["parallel"][which] / rule.parallel_limit.value, 0.0, 1.0)
+        scores["contact"] = np.clip(found["contact"][which] / rule.contact_share.value, 0.0, 1.0)
+    else:
+        away = np.linalg.norm(batch.tips[which] - scene.target.position, axis=1)
+        scores["on_target"] = np.clip(1.0 - away / procedure.tip.to_target.value, 0.0, 1.0)
+    total = np.zeros(len(which))
+    for name, weight in procedure.weights.items():
+        total += weight.value * scores[name]
+    # rounded, so that equal choices stay equal in whatever way the patient lies and the first of them is taken
+    total = np.where(usual, total, procedure.search.unusual_share.value * total)
+    return np.asarray(np.round(total, 6), dtype=np.float64), scores
+
+
+def pareto(scores: Scores) -> NDArray[np.intp]:
+    """Rows that no other row beats in one objective without losing in another; of equal rows the first."""
+    table = np.round(np.round(np.stack(list(scores.values()), axis=1), 7), 3)
+    order = np.argsort(-table.sum(axis=1), kind="stable")
+    kept: list[int] = []
+    front = np.empty((0, table.shape[1]))
+    for row in order:
+        if len(front) and (front >= table[row]).all(axis=1).any():
+            continue
+        kept.append(int(row))
+        front = np.concatenate([front, table[row][None]])
+    return np.array(sorted(kept), dtype=np.intp)
+
+
+def differs(scene: Scene, batch: Batch, a: int, other: Batch, b: int) -> bool:
+    """Whether two needles are different choices: by angle, or by where they enter the skin."""
+    rule = scene.procedure.search
+    angle = np.degrees(np.arccos(np.clip(batch.directions[a] @ other.directions[b], -1.0, 1.0)))
+    apart = np.linalg.norm(batch.entries[a] - other.entries[b])
+    return bool(angle > rule.different_angle.value or apart > rule.different_entry.value)

@@ -1,0 +1,132 @@
+"""One target in its surroundings, with everything a batch of needles is judged by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imaging.geometry import VertebralFrame, unit
+from segmentation.anatomy import LandmarkName, Nerve
+from segmentation.spine import Spine
+from targeting.angles import frame_of
+from targeting.distance import ellipsoid_reach
+from targeting.fields import PathFields
+from targeting.kernels import sample_many
+from targeting.model import Target
+from targeting.procedures import Procedure
+from targeting.procedures.schema import AngleBand, Electrode, Interval
+from targeting.targets import neck_fraction, sample_path
+
+__all__ = ["Scene"]
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """A target, the fields about it and the procedure's numbers for its nerve."""
+
+    spine: Spine
+    fields: PathFields
+    target: Target
+    procedure: Procedure
+
+    @cached_property
+    def inverse(self) -> Array:
+        """(3, 3) mm to voxel indices of the fields."""
+        return self.fields.inverse
+
+    @cached_property
+    def origin(self) -> Array:
+        """(3,) LPS mm of the fields' first voxel."""
+        return self.fields.origin
+
+    @cached_property
+    def frame(self) -> VertebralFrame:
+        """The carrier's frame."""
+        return frame_of(self.target)
+
+    @cached_property
+    def band(self) -> AngleBand:
+        """The angle band of the nerve."""
+        return self.procedure.band(self.target.nerve)
+
+    @cached_property
+    def radius(self) -> float:
+        """The needle's radius, mm."""
+        return 0.5 * self.procedure.stock[0].diameter_mm
+
+    @cached_property
+    def lateral(self) -> Array:
+        """(3,) unit LPS away from the midline on the target's side: through both junctions, else the frame's."""
+        marks = self.target.carrier.landmarks
+        side = self.target.side
+        near = marks.get(LandmarkName(f"sap_tp_junction_{side.value.lower()}"))
+        far = marks.get(LandmarkName(f"sap_tp_junction_{side.other.value.lower()}"))
+        if near is None or far is None:
+            return self.frame.lateral(side)
+        return unit(near.position - far.position)
+
+    @cached_property
+    def neck_range(self) -> Interval:
+        """The part of the neck an active tip should cover."""
+        electrode = self.electrode
+        return electrode.neck_l5 if self.target.nerve is Nerve.L5 else electrode.neck
+
+    @property
+    def electrode(self) -> Electrode:
+        """The electrode rule; only radiofrequency procedures have one."""
+        if self.procedure.electrode is None:
+            raise ValueError(f"{self.procedure.name} has no electrode")
+        return self.procedure.electrode
+
+    @cached_property
+    def active(self) -> float:
+        """Length of the active tip, mm."""
+        return self.procedure.stock[0].active_tip_mm or 0.0
+
+    @cached_property
+    def nerve(self) -> Array:
+        """(k, 3) LPS mm, dense points of the course."""
+        return np.ascontiguousarray(sample_path(self.target.course.path))
+
+    @cached_property
+    def wanted(self) -> NDArray[np.bool_]:
+        """(k,) whether each dense point lies on the part of the neck to cover."""
+        t = neck_fraction(self.target.course, self.nerve)
+        return np.ascontiguousarray((t >= self.neck_range.low) & (t <= self.neck_range.high))
+
+    @cached_property
+    def nerve_middle(self) -> tuple[Array, Array]:
+        """Middle of the part to cover, (3,) mm, and the nerve's direction there, dorsal to ventral, (3,) unit.
+
+        Without course points on that part, the neck's own line stands in.
+        """
+        points = self.nerve[self.wanted]
+        ventral, dorsal = self.target.course.neck
+        if len(points) < 4:
+            middle = 0.5 * (self.neck_range.low + self.neck_range.high)
+            return ventral + middle * (dorsal - ventral), unit(ventral - dorsal)
+        return points[len(points) // 2], unit(points[0] - points[-1])
+
+    @cached_property
+    def heat_reach(self) -> Array:
+        """(m, 3) mm: offsets back from the tip along the active tip and the radii of the hot and warm zones there."""
+        rule, half = self.electrode, 0.5 * self.active
+        rows = []
+        for back in np.linspace(0.0, self.active, 11):
+            offset = half - float(back)
+            rows.append((float(back), ellipsoid_reach(offset, half + rule.hot_distal.value, rule.hot_radius.value),
+                         ellipsoid_reach(offset, half + rule.warm_distal.value, rule.warm_radius.value)))
+        return np.array(rows)
+
+    def bone_normal(self, point: Array) -> Array:
+        """(3,) unit LPS pointing away from bone at a point, by central differences of 1 mm along the frame."""
+        axes = self.frame.matrix
+        steps = np.concatenate([axes, -axes])
+        values = sample_many(self.fields.bones, self.inverse, self.origin, point + steps)
+        slope = (values[:3] - values[3:]) @ axes
+        return unit(slope) if np.linalg.norm(slope) > 1e-3 else self.frame.lateral(self.target.side)

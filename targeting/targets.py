@@ -1,0 +1,276 @@
+"""Targets: which nerve, on which bone, on which side, and the point on that bone where a needle belongs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from imaging.errors import UsageError
+from imaging.geometry import Side, to_index, to_world, unit
+from imaging.resample import crop_grid
+from segmentation.anatomy import LandmarkName, Nerve, carrier_of, joints_of, nerves_of_joint
+from segmentation.spine import NerveCourse, NumberingStatus, Spine, Vertebra
+from targeting.angles import direction_from_angles
+from targeting.model import Target
+from targeting.procedures import Procedure, ProcedureKind
+from targeting.procedures.schema import TargetRule
+
+__all__ = ["MissingTarget", "TargetList", "make_targets", "neck_fraction", "nerves_asked", "sample_path"]
+
+Array = NDArray[np.float64]
+_PATH_STEP_MM = 0.25
+_LAST_LUMBAR = "L5"
+_OPEN_MM = 12.0
+
+
+@dataclass(frozen=True)
+class MissingTarget:
+    """A target that was asked for and cannot be made, and why."""
+
+    nerve: Nerve
+    side: Side
+    carrier: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class TargetList:
+    """What was asked for: made or missing, head to foot, left before right."""
+
+    targets: tuple[Target, ...]
+    missing: tuple[MissingTarget, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class _Site:
+    """A place on a course and the landmarks that gave it."""
+
+    junction: Array
+    on_course: Array
+    tangent: Array
+    sigma_mm: float
+    confidences: tuple[tuple[float, str], ...]
+
+
+def nerves_asked(procedure: Procedure, nerves: Sequence[Nerve] | None, joints: Sequence[str] | None) -> list[Nerve]:
+    """The nerves meant by a request, head to foot, none twice; the procedure's own when nothing is said."""
+    if nerves is None and joints is None:
+        return list(procedure.nerves)
+    wrong = [n.value for n in nerves or () if n not in procedure.nerves]
+    if wrong:
+        raise UsageError(f"{procedure.name} has no target for {', '.join(wrong)}; it knows "
+                         f"{', '.join(n.value for n in procedure.nerves)}")
+    wanted = set(nerves or ()) | {n for joint in joints or () for n in nerves_of_joint(joint)}
+    return [n for n in Nerve if n in wanted]
+
+
+def sample_path(path: Array, step_mm: float = _PATH_STEP_MM) -> Array:
+    """(m, 3) points about `step_mm` apart along a (n, 3) polyline, ends kept."""
+    pieces = [np.linspace(a, b, max(int(np.ceil(np.linalg.norm(b - a) / step_mm - 1e-6)), 1), endpoint=False)
+              for a, b in pairwise(path)]
+    return np.concatenate([*pieces, path[-1:]])
+
+
+def neck_fraction(course: NerveCourse, points: Array) -> Array:
+    """(n,) place of (n, 3) points along the neck: 0 at its ventral margin (foramen), 1 at the notch."""
+    along = course.neck[1] - course.neck[0]
+    return np.asarray((points - course.neck[0]) @ along / float(along @ along))
+
+
+def _place(course: NerveCourse, arc_mm: float) -> tuple[Array, Array, float]:
+    """Point, tangent (dorsal to ventral) and cross-track sigma at an arc length of the course."""
+    steps = np.linalg.norm(np.diff(course.path, axis=0), axis=1)
+    arc = np.concatenate([[0.0], np.cumsum(steps)])
+    point = np.array([np.interp(arc_mm, arc, course.path[:, n]) for n in range(3)])
+    low, high = max(arc_mm - 2.0, 0.0), min(arc_mm + 2.0, arc[-1])
+    ends = np.array([[np.interp(a, arc, course.path[:, n]) for n in range(3)] for a in (low, high)])
+    return point, unit(ends[0] - ends[1]), float(np.interp(arc_mm, arc, course.sigma_mm))
+
+
+def _arc_nearest(course: NerveCourse, point: Array) -> float:
+    """Arc length (mm from the foramen end) of the course's place nearest to a point."""
+    dense = sample_path(course.path)
+    arc = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(dense, axis=0), axis=1))])
+    return float(arc[int(np.argmin(np.linalg.norm(dense - point, axis=1)))])
+
+
+def _site(vertebra: Vertebra, course: NerveCourse, procedure: Procedure) -> _Site | str:
+    """Where on the course the target lies, or why it cannot be said.
+
+    Block of a medial branch: midway between the junction N and the notch. L5 dorsal ramus: in the ala groove.
+    Radiofrequency: the middle of the neck's part to cover.
+    """
+    side = course.side.value.lower()
+    junction = vertebra.landmarks.get(LandmarkName(f"sap_tp_junction_{side}"))
+    notch = vertebra.landmarks.get(LandmarkName(f"mamillo_accessory_notch_{side}"))
+    if junction is None:
+        return f"the {course.side.value} SAP/TP junction of {vertebra.name} was not found"
+    near = _arc_nearest(course, junction.position)
+    confidences = [(junction.confidence, "; ".join(junction.reasons) or "junction landmark")]
+    if course.nerve is Nerve.L5:
+        arc = near
+    elif procedure.kind is ProcedureKind.RF and procedure.electrode is not None:
+        neck = procedure.electrode.neck
+        arc = _arc_nearest(course, course.neck[0] + 0.5 * (neck.low + neck.high) * (course.neck[1] - course.neck[0]))
+    else:
+        far = _arc_nearest(course, course.neck[1] if notch is None else notch.position)
+        if notch is not None:
+            confidences.append((notch.confidence, "; ".join(notch.reasons) or "notch landmark"))
+        arc = 0.5 * (near + far)
+    rule = procedure.target
+    arc = near + float(np.clip(arc - near, -rule.along_course.value, rule.along_course.value))
+    point, tangent, sigma = _place(course, arc)
+    gap = float(np.linalg.norm(point - junction.position))
+    if course.nerve is Nerve.L5 and gap > rule.from_groove.value:
+        return f"the course passes {gap:.1f} mm from the ala groove, more than {rule.from_groove.value:.0f} mm"
+    return _Site(junction.position, point, tangent, sigma, tuple(confidences))
+
+
+def _looked_up(labels: NDArray[Any], index: Array) -> NDArray[Any]:
+    """Labels at (..., 3) fractional indices (i, j, k), nearest voxel; 0 outside."""
+    nearest = np.rint(index).astype(int)
+    ok = np.asarray(((nearest >= 0) & (nearest < np.array(labels.shape[::-1]))).all(axis=-1))
+    within = np.where(ok[..., None], nearest, 0)
+    return np.asarray(np.where(ok, labels[within[..., 2], within[..., 1], within[..., 0]], 0))
+
+
+def _on_bone(spine: Spine, vertebra: Vertebra, site: _Site, rule: TargetRule, approach: Array) -> Array | None:
+    """The place on a bone's surface nearest to a point and open to a needle, LPS mm; None when none lies within reach.
+
+    Open means that the way back along `approach` (unit, entry to tip) meets no bone for 12 mm. When no such place lies
+    within reach, the nearest surface place is taken: the search will say what bone is in the way.
+    """
+    point, reach_mm = site.on_course, rule.off_bone.value
+    grid, cut = crop_grid(spine.grid, point[None], reach_mm + _OPEN_MM + 2.0 * float(spine.grid.spacing.max()))
+    labels = np.asarray(spine.labels[cut])
+    bone = labels == vertebra.label
+    k, j, i = np.nonzero(bone & ~ndimage.binary_erosion(bone, border_value=1))
+    centres = to_world(grid, np.stack([i, j, k], axis=1))
+    gap = np.linalg.norm(centres - point, axis=1)
+    near = gap <= reach_mm + 0.5 * float(np.linalg.norm(grid.spacing))
+    near &= np.linalg.norm(centres - site.junction, axis=1) <= rule.from_junction.value
+    if not near.any():
+        return None
+    centres, gap = centres[near], gap[near]
+    # leave the voxel's own bone along the approach: at most one and a half voxel diagonals
+    back = np.arange(0.0, _OPEN_MM, 0.25)
+    way = to_index(grid, centres[:, None] - back[:, None] * approach)
+    bony = _looked_up(labels, way) > 0
+    first_free = np.argmin(bony, axis=1)
+    thin = back[first_free] <= 1.5 * float(np.linalg.norm(grid.spacing))
+    later = np.cumsum(~bony, axis=1) > 0
+    is_open = ~bony.all(axis=1) & thin & ~(bony & later).any(axis=1)
+    surface = centres - back[np.maximum(first_free - 1, 0)][:, None] * approach
+    off = np.linalg.norm(surface - point, axis=1)
+    within = (off <= reach_mm) & (np.linalg.norm(surface - site.junction, axis=1) <= rule.from_junction.value)
+    order = np.lexsort((np.arange(len(gap)), np.round(off, 6), ~is_open, ~within))
+    return np.asarray(surface[order[0]] if within[order[0]] else centres[int(np.argmin(gap))])
+
+
+def _confidence(vertebra: Vertebra, course: NerveCourse, site: _Site, covariance: Array,
+                rule: TargetRule) -> tuple[float, tuple[str, ...]]:
+    """The lowest check and the reasons of every check below 0.9."""
+    checks = [
+        (vertebra.confidence, f"{vertebra.name} is named with probability {vertebra.confidence:.2f}"),
+        (vertebra.quality, f"shape quality of {vertebra.name} is {vertebra.quality:.2f}"),
+        (course.confidence, "; ".join(course.reasons) or "nerve course"),
+        *site.confidences,
+    ]
+    if vertebra.touches_edge:
+        checks.append((rule.low_confidence.value, f"{vertebra.name} is cut by the field of view"))
+    spread = float(np.sqrt(7.815 * np.linalg.eigvalsh(covariance)[-1]))  # 95 % of a chi-square with 3 degrees
+    if spread > rule.wide.value:
+        checks.append((rule.low_confidence.value, f"the nerve's 95 % region reaches {spread:.1f} mm"))
+    return min(c for c, _ in checks), tuple(dict.fromkeys(reason for c, reason in checks if c < 0.9))
+
+
+def _make(spine: Spine, procedure: Procedure, nerve: Nerve, side: Side) -> Target | str:
+    """One target, or the reason it is missing."""
+    level = carrier_of(nerve)
+    if nerve not in procedure.nerves:
+        return f"{procedure.name} has no target for {nerve.value}"
+    vertebra = spine.vertebra(level)
+    if vertebra is None:
+        return f"{level} is not in view"
+    if vertebra.frame is None:
+        return f"{level} is cut too much for its frame"
+    joined = _joined_to_sacrum(spine, side)
+    if nerve is Nerve.L5 and joined:
+        return _withheld(procedure, nerve, side, vertebra, f"{joined}: there is no ala groove to aim at")
+    course = next((c for c in spine.nerves if c.nerve is nerve and c.side is side), None)
+    if course is None:
+        return _withheld(procedure, nerve, side, vertebra,
+                         f"no course of the {nerve.value} on {level}, {side.value}, could be drawn")
+    site = _site(vertebra, course, procedure)
+    if isinstance(site, str):
+        return site
+    band = procedure.band(nerve)
+    approach = direction_from_angles(vertebra.frame, side, band.oblique_preferred.value, band.tilt_preferred.value)
+    position = _on_bone(spine, vertebra, site, procedure.target, approach)
+    if position is None:
+        return f"the course lies more than {procedure.target.off_bone.value:.0f} mm from the {level} mask"
+    along = np.outer(site.tangent, site.tangent)
+    covariance = site.sigma_mm**2 * (np.eye(3) - along) + procedure.target.along_sigma.value**2 * along
+    confidence, reasons = _confidence(vertebra, course, site, covariance, procedure.target)
+    if vertebra.name == _LAST_LUMBAR and joined:
+        confidence = min(confidence, procedure.target.low_confidence.value)
+        reasons = (*reasons, f"{joined}: its landmarks are less certain")
+    return Target(_id_of(procedure, nerve, side), procedure.name, nerve, nerve.value, vertebra, side, joints_of(nerve),
+                  position, course, covariance, confidence, reasons)
+
+
+def _id_of(procedure: Procedure, nerve: Nerve, side: Side) -> str:
+    return f"{procedure.name}:{nerve.value.replace(' ', '-')}:{carrier_of(nerve)}:{side.value}"
+
+
+def _joined_to_sacrum(spine: Spine, side: Side) -> str:
+    """Words for a transverse process of L5 that is joined to the ala on `side`; empty when it is not."""
+    last = spine.vertebra(_LAST_LUMBAR)
+    return f"L5 is joined to the sacrum on the {side.value}" if last is not None and side in last.sacralised else ""
+
+
+def _withheld(procedure: Procedure, nerve: Nerve, side: Side, vertebra: Vertebra, reason: str) -> Target | str:
+    """A target that is listed but not aimed at, at its bone's junction; just the reason where that was not found."""
+    junction = vertebra.landmarks.get(LandmarkName(f"sap_tp_junction_{side.value.lower()}"))
+    if junction is None:
+        return reason
+    course = NerveCourse(nerve, vertebra.name, side, np.zeros((0, 3)), np.zeros(0), np.tile(junction.position, (2, 1)),
+                         0.0, (reason,))
+    return Target(_id_of(procedure, nerve, side), procedure.name, nerve, nerve.value, vertebra, side, joints_of(nerve),
+                  junction.position, course, junction.covariance, 0.0, (reason,), withheld=reason)
+
+
+def make_targets(spine: Spine, procedure: Procedure, nerves: Sequence[Nerve] | None = None,
+                 joints: Sequence[str] | None = None, sides: Sequence[Side] | None = None) -> TargetList:
+    """Every target asked for, with a reason for each that cannot be made.
+
+    Parameters
+    ----------
+    nerves, joints : sequence or None
+        Nerves and facet joints asked for (their union, duplicates removed); both None asks for the procedure's own.
+    sides : sequence of Side or None
+        None asks for both.
+
+    Raises
+    ------
+    UsageError
+        A nerve that the procedure does not target.
+    """
+    asked = nerves_asked(procedure, nerves, joints)
+    targets: list[Target] = []
+    missing: list[MissingTarget] = []
+    for nerve in asked:
+        for side in [s for s in Side if sides is None or s in sides]:
+            made = (_make(spine, procedure, nerve, side) if spine.numbering.status is NumberingStatus.NAMED
+                    else "the levels could not be named, only counted from the lowest seen")
+            if isinstance(made, Target):
+                targets.append(made)
+            else:
+                missing.append(MissingTarget(nerve, side, carrier_of(nerve).value, made))
+    return TargetList(tuple(targets), tuple(missing))

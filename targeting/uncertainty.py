@@ -1,0 +1,78 @@
+"""How likely a nerve is caught, as a curve over the operator's placement error: a model estimate, never one number."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtr
+
+from targeting.model import CapturePoint, Target
+from targeting.procedures import Procedure, ProcedureKind
+
+__all__ = ["capture_assumptions", "capture_curve", "disc_probability"]
+
+Array = NDArray[np.float64]
+_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(128)
+
+
+def disc_probability(mean: Array, covariance: Array, radius_mm: float) -> float:
+    """Probability that a 2-D normal point lies within `radius_mm` of the origin.
+
+    Parameters
+    ----------
+    mean : (2,) mm
+    covariance : (2, 2) mm2, positive definite
+
+    Notes
+    -----
+    In the covariance's own axes the integral over one axis is a difference of normal distribution functions; the other
+    is done by 128-point Gauss-Legendre quadrature in the angle. Zero mean and equal axes give 1 - exp(-R^2 / 2 s^2).
+    """
+    variance, axes = np.linalg.eigh(covariance)
+    sigma, centre = np.sqrt(variance), mean @ axes
+    angle = 0.5 * np.pi * _NODES
+    x, half = radius_mm * np.sin(angle), radius_mm * np.cos(angle)
+    density = np.exp(-0.5 * ((x - centre[0]) / sigma[0])**2) / (np.sqrt(2 * np.pi) * sigma[0])
+    inner = ndtr((half - centre[1]) / sigma[1]) - ndtr((-half - centre[1]) / sigma[1])
+    return float(min(np.sum(_WEIGHTS * 0.5 * np.pi * half * density * inner), 1.0))
+
+
+def _across(direction: Array) -> Array:
+    """(3, 2) orthonormal columns perpendicular to a unit vector."""
+    return np.asarray(np.linalg.svd(direction[None])[2][1:].T)
+
+
+def _curve(target: Target, offset: Array, tangent: Array, radius_mm: float, sigmas: tuple[float, ...]) -> list[float]:
+    plane = _across(tangent)
+    own, shift = plane.T @ target.covariance @ plane, plane.T @ offset
+    return [disc_probability(shift, own + sigma**2 * np.eye(2), radius_mm) for sigma in sigmas]
+
+
+def capture_curve(target: Target, procedure: Procedure, offset: Array, tangent: Array) -> tuple[CapturePoint, ...]:
+    """Probability of capture for each placement sigma of the procedure.
+
+    Parameters
+    ----------
+    offset : (3,) mm
+        From the needle (tip of a block, axis of an active tip) to the nearest place of the modelled nerve.
+    tangent : (3,) unit
+        Along the nerve there; only errors across it count.
+    """
+    sigmas = procedure.capture.placement_sigmas.values
+    p = _curve(target, offset, tangent, procedure.capture.radius.value, sigmas)
+    return tuple(CapturePoint(sigma, round(value, 6)) for sigma, value in zip(sigmas, p, strict=True))
+
+
+def capture_assumptions(target: Target, procedure: Procedure, offset: Array, tangent: Array) -> tuple[str, ...]:
+    """What the curve rests on, in sentences."""
+    rule = procedure.capture
+    low, high = (_curve(target, offset, tangent, r.value, (2.0,))[0] for r in (rule.radius_low, rule.radius_high))
+    what = "an active tip's lesion" if procedure.kind is ProcedureKind.RF else "the injected volume"
+    return (
+        "model estimate from unverified assumptions",
+        f"the nerve counts as caught within {rule.radius.value:g} mm, the assumed reach of {what}",
+        f"at placement sigma 2 mm: {low:.2f} with a reach of {rule.radius_low.value:g} mm, "
+        f"{high:.2f} with {rule.radius_high.value:g} mm",
+        "nerve, landmark and placement errors are independent and normal; placement error is equal in every direction",
+        f"the modelled nerve lies {float(np.linalg.norm(offset)):.1f} mm from the needle",
+    )

@@ -1,0 +1,115 @@
+"""The numba kernels against plain numpy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from imaging.volume import Grid
+from targeting.distance import signed_distance
+from targeting.kernels import AIR, INSIDE, OPEN, electrode_along, find_contact, find_exit, least_slack, sample_many
+from tests.targeting.builders import rotation_about
+from tests.targeting.reference import axis_points, least, sample
+
+Array = NDArray[np.float64]
+
+
+def _lattice() -> Grid:
+    affine = np.eye(4)
+    affine[:3, :3] = rotation_about(np.array([1.0, 2.0, 0.5]), 25.0) * np.array([0.9, 1.1, 1.6])
+    affine[:3, 3] = (-20.0, 5.0, 11.0)
+    return Grid((30, 40, 44), affine)
+
+
+@pytest.fixture(scope="module")
+def world() -> tuple[Grid, NDArray[np.float32], NDArray[np.float32], Array, Array, Array]:
+    """A turned lattice with two random fields and random needles inside it."""
+    grid, rng = _lattice(), np.random.default_rng(3)
+    masks = [rng.random(grid.shape) < 0.0015 for _ in range(2)]
+    fields = [signed_distance(m, grid.spacing, 24.0, 6.0) for m in masks]
+    index = rng.uniform((8, 8, 6), (36, 32, 24), (60, 3))
+    tips = index @ grid.affine[:3, :3].T + grid.affine[:3, 3]
+    directions = rng.normal(size=(60, 3))
+    directions /= np.linalg.norm(directions, axis=1)[:, None]
+    return grid, fields[0], fields[1], tips, directions, rng.uniform(3, 12, 60)
+
+
+def _inverse(grid: Grid) -> tuple[Array, Array]:
+    return np.ascontiguousarray(np.linalg.inv(grid.affine[:3, :3])), np.array(grid.origin)
+
+
+def test_sampling_is_trilinear(world: tuple) -> None:
+    grid, field, _, tips, _, _ = world
+    inverse, origin = _inverse(grid)
+    assert np.allclose(sample_many(field, inverse, origin, tips), sample(field, grid, tips), atol=1e-5)
+
+
+def test_least_slack_equals_dense_sampling(world: tuple) -> None:
+    grid, combined, bones, tips, directions, lengths = world
+    inverse, origin = _inverse(grid)
+    slack, slack_at, bone, bone_at = least_slack(combined, bones, inverse, origin, tips, directions, lengths, 3.0)
+    for n in range(len(tips)):
+        dense = least(combined, grid, tips[n], directions[n], lengths[n], 0.0)
+        # steps never exceed what the field allows, except the shortest step of 0.5 mm
+        assert dense - 1e-3 <= slack[n] <= dense + 0.26
+        assert sample(combined, grid, tips[n] - slack_at[n] * directions[n]) == pytest.approx(slack[n], abs=1e-4)
+        dense = least(bones, grid, tips[n], directions[n], lengths[n], 3.0)
+        assert dense - 0.06 <= bone[n] <= dense + 0.51
+        assert bone_at[n] >= 3.0
+
+
+def test_the_first_contact_is_found(world: tuple) -> None:
+    grid, _, bones, tips, directions, _ = world
+    inverse, origin = _inverse(grid)
+    s, nearest = find_contact(bones, inverse, origin, tips, directions, 6.0, 4.0, 1.5)
+    for n in range(len(tips)):
+        along = np.arange(6.0, -4.001, -0.05)
+        values = sample(bones, grid, tips[n] - along[:, None] * directions[n])
+        touched = np.flatnonzero(values <= 1.5)
+        if np.isnan(s[n]):
+            assert not len(touched) or values.min() > 1.2
+            assert nearest[n] >= values.min() - 1e-3
+        else:
+            assert len(touched) or values.min() < 1.55
+            assert sample(bones, grid, tips[n] - s[n] * directions[n]) == pytest.approx(1.5, abs=0.12) or s[n] == 6.0
+
+
+def test_the_exit_is_the_first_air_and_edges_are_no_skin() -> None:
+    grid = Grid((40, 40, 60), np.eye(4))
+    state = np.full(grid.shape, AIR, np.uint8)
+    state[:, :, 10:40] = INSIDE
+    state[:20, :, 43:] = OPEN
+    tips = np.array([[20.0, 20, 30], [20.0, 20, 10], [20.0, 20, 30]])
+    directions = np.array([[-1.0, 0, 0], [-1.0, 0, 0], [1.0, 0, 0]])
+    s, how = find_exit(state, np.eye(3), np.zeros(3), tips, directions, 200.0)
+    assert s == pytest.approx([19.5, 19.5, 10.5], abs=0.06)
+    assert how.tolist() == [AIR, OPEN, AIR]
+    s, how = find_exit(state, np.eye(3), np.zeros(3), tips[:1], directions[:1], 5.0)
+    assert how.tolist() == [INSIDE]
+    up = np.array([[0.0, 0.0, -1.0]])
+    assert find_exit(state, np.eye(3), np.zeros(3), tips[:1], up, 200.0)[1].tolist() == [OPEN]
+
+
+def test_electrodes_are_measured_as_by_hand(world: tuple) -> None:
+    grid, bones, foramen, tips, directions, _ = world
+    inverse, origin = _inverse(grid)
+    rng = np.random.default_rng(5)
+    nerve = np.cumsum(rng.normal(0, 0.2, (80, 3)), axis=0) + tips.mean(axis=0)
+    wanted = np.arange(80) % 3 > 0
+    reach = np.array([[0.0, 3.1, 5.6], [5.0, 5.6, 8.2], [10.0, 3.1, 5.6]])
+    out = electrode_along(bones, foramen, inverse, origin, tips, directions, reach, nerve, wanted, 0.25, 10.0, 11.0,
+                          3.0, 1.6)
+    for n in range(len(tips)):
+        s = np.arange(0.0, 11.01, 0.5)
+        b = sample(bones, grid, tips[n] - s[:, None] * directions[n])
+        assert out[n, 0] == pytest.approx(b.min(), abs=1e-4)
+        assert out[n, 1] == pytest.approx(b[0], abs=1e-4)
+        assert out[n, 2] == pytest.approx((b[s <= 10.0] <= 1.6).mean(), abs=0.05)
+        f = sample(foramen, grid, tips[n] - reach[:, :1] * directions[n])
+        assert out[n, 3] == pytest.approx((f - reach[:, 1]).min(), abs=1e-4)
+        assert out[n, 4] == pytest.approx((f - reach[:, 2]).min(), abs=1e-4)
+        _, axis = axis_points(tips[n], directions[n], 10.0, 0.01)
+        gaps = np.linalg.norm(nerve[:, None] - axis[None], axis=2).min(axis=1)
+        assert out[n, 5] == pytest.approx(gaps.min(), abs=1e-3)
+        assert out[n, 6] == pytest.approx(0.25 * (gaps[wanted] <= 3.0).sum(), abs=0.26)

@@ -1,0 +1,115 @@
+"""The catalogue: what ships parses, every number is sourced, and what is amiss is refused."""
+
+from __future__ import annotations
+
+import copy
+import tomllib
+from dataclasses import fields, is_dataclass
+from importlib import resources
+from typing import Any
+
+import pytest
+
+from imaging.errors import UsageError
+from segmentation.anatomy import LUMBAR_NERVES, Nerve, StructureName
+from targeting.procedures import ProcedureKind, load_procedure, procedure_names
+from targeting.procedures.schema import Constant, Interval, Numbers, Status, parse_procedure
+
+
+def _quantities(thing: Any) -> list[Constant | Interval | Numbers]:
+    if isinstance(thing, Constant | Interval | Numbers):
+        return [thing]
+    if isinstance(thing, dict):
+        return [q for value in thing.values() for q in _quantities(value)]
+    if isinstance(thing, tuple):
+        return [q for value in thing for q in _quantities(value)]
+    if is_dataclass(thing):
+        return [q for f in fields(thing) for q in _quantities(getattr(thing, f.name))]
+    return []
+
+
+def _raw(name: str) -> dict[str, Any]:
+    return tomllib.loads(resources.files("targeting.procedures").joinpath(f"{name}.toml").read_text("utf-8"))
+
+
+@pytest.mark.parametrize("name", procedure_names())
+def test_every_number_has_unit_status_and_source(name: str) -> None:
+    found = _quantities(load_procedure(name))
+    assert len(found) > 40
+    for quantity in found:
+        assert quantity.unit
+        assert quantity.source
+        assert isinstance(quantity.status, Status)
+
+
+@pytest.mark.parametrize("name", procedure_names())
+def test_no_bare_number_hides_in_a_file(name: str) -> None:
+    def walk(node: Any, path: str) -> None:
+        if isinstance(node, dict):
+            if set(node) == {"value", "unit", "status", "source"}:
+                return
+            for key, value in node.items():
+                walk(value, f"{path}.{key}")
+        elif isinstance(node, list):
+            for n, value in enumerate(node):
+                walk(value, f"{path}[{n}]")
+        else:
+            assert isinstance(node, str) or path.endswith(".gauge"), path
+
+    walk(_raw(name), name)
+
+
+def test_the_catalogue_names_block_and_ablation() -> None:
+    assert procedure_names() == ("lumbar-medial-branch-block", "lumbar-medial-branch-rf")
+    assert load_procedure("lumbar-medial-branch-block").kind is ProcedureKind.BLOCK
+    assert load_procedure("lumbar-medial-branch-rf").kind is ProcedureKind.RF
+    assert load_procedure("lumbar-medial-branch-rf").notices
+
+
+def test_an_unknown_procedure_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(UsageError, match=r"lumbar-medial-branch-block, lumbar-medial-branch-rf"):
+        load_procedure("neck")
+
+
+@pytest.mark.parametrize("name", procedure_names())
+def test_margins_needles_and_bands(name: str) -> None:
+    procedure = load_procedure(name)
+    assert procedure.nerves == LUMBAR_NERVES
+    assert procedure.margins[StructureName.CANAL].value >= 5.0
+    assert all(procedure.margins[s].value >= 10.0 for s in (
+        StructureName.AORTA, StructureName.VENA_CAVA, StructureName.KIDNEYS, StructureName.LUNGS,
+        StructureName.BOWEL_GAS))
+    assert procedure.reach.reserve_hard.value == 15.0
+    assert procedure.reach.reserve.value == 25.0
+    lengths = [n.length_mm for n in procedure.stock]
+    assert lengths == sorted(lengths)
+    assert StructureName.ILIAC_BONES in procedure.required_structures(Nerve.L5)
+    assert StructureName.ILIAC_BONES not in procedure.required_structures(Nerve.L1)
+    for nerve in procedure.nerves:
+        band = procedure.band(nerve)
+        assert band.oblique_limit.low <= band.oblique_usual.low <= band.oblique_preferred.value
+        assert band.oblique_preferred.value <= band.oblique_usual.high <= band.oblique_limit.high
+        assert band.tilt_limit.low <= band.tilt_usual.low <= band.tilt_preferred.value
+        assert band.tilt_preferred.value <= band.tilt_usual.high <= band.tilt_limit.high
+
+
+@pytest.mark.parametrize(("where", "change"), [
+    (("margins", "canal", "status"), "X"),
+    (("margins", "canal", "source"), ""),
+    (("weights", "angle", "value"), 0.9),
+    (("angles", "default", "oblique_limit", "value"), [50.0, -5.0]),
+    (("reach", "reserve"), None),
+    (("nerves",), ["L9 MB"]),
+    (("kind",), "rf"),
+])
+def test_a_damaged_file_is_refused(where: tuple[str, ...], change: Any) -> None:
+    data = copy.deepcopy(_raw("lumbar-medial-branch-block"))
+    node = data
+    for key in where[:-1]:
+        node = node[key]
+    if change is None:
+        del node[where[-1]]
+    else:
+        node[where[-1]] = change
+    with pytest.raises(ValueError):
+        parse_procedure(data)
