@@ -1,0 +1,232 @@
+"""The plan as the document that is written to ``plan.json`` (design section 4)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from imaging.findings import Finding
+from imaging.geometry import VertebralFrame, carm_words, dicom_positioner_angles
+from imaging.volume import Grid
+from planner.plan import BANNER, Plan, PlanRequest, PlanState
+from segmentation.spine import Spine, Vertebra
+from targeting.model import NeedlePose, Placement, Proposal, Target, confidence_word
+
+__all__ = ["PLAN_SCHEMA", "finding_entry", "level_order", "request_document", "to_document"]
+
+PLAN_SCHEMA = "nerveplan/plan/1"
+_LENGTH_DECIMALS = 3
+_ANGLE_DECIMALS = 2
+_SHARE_DECIMALS = 4
+
+
+def _number(value: float | None, decimals: int) -> float | None:
+    """A finite number rounded; None stays None, and so does what is not finite. Never -0.0."""
+    if value is None or not math.isfinite(value):
+        return None
+    return round(float(value), decimals) + 0.0
+
+
+def _required(value: float, decimals: int, what: str) -> float:
+    number = _number(value, decimals)
+    if number is None:
+        raise ValueError(f"{what} is not a finite number")
+    return number
+
+
+def _point(xyz: ArrayLike, what: str) -> list[float]:
+    return [_required(v, _LENGTH_DECIMALS, what) for v in np.asarray(xyz, dtype=np.float64).ravel().tolist()]
+
+
+def _points(path: ArrayLike, what: str) -> list[list[float]]:
+    return [_point(p, what) for p in np.asarray(path, dtype=np.float64)]
+
+
+def _matrix(rows: ArrayLike, decimals: int, what: str) -> list[list[float]]:
+    return [[_required(v, decimals, what) for v in row] for row in np.asarray(rows, dtype=np.float64).tolist()]
+
+
+def _share(value: float, what: str) -> float:
+    return _required(value, _SHARE_DECIMALS, what)
+
+
+def finding_entry(finding: Finding) -> dict[str, str]:
+    """One finding as it is written."""
+    return {"code": finding.code.value, "severity": finding.severity.value, "message": finding.message}
+
+
+def level_order(spine: Spine) -> tuple[Vertebra, ...]:
+    """The vertebrae from head to foot."""
+    return tuple(sorted(spine.vertebrae, key=lambda v: (-float(v.body_center[2]), v.name)))
+
+
+def _frame(frame: VertebralFrame | None) -> dict[str, Any] | None:
+    if frame is None:
+        return None
+    return {"origin": _point(frame.origin, "frame origin"), "left": _axis(frame.left),
+            "posterior": _axis(frame.posterior), "superior": _axis(frame.superior)}
+
+
+def _axis(vector: ArrayLike) -> list[float]:
+    return [_required(v, 6, "frame axis") for v in np.asarray(vector, dtype=np.float64).tolist()]
+
+
+def _level(vertebra: Vertebra) -> dict[str, Any]:
+    what = f"level {vertebra.name}"
+    return {
+        "level": vertebra.name, "label": int(vertebra.label), "confidence": _share(vertebra.confidence, what),
+        "alternates": [{"level": a.level, "p": _share(a.p, what)} for a in vertebra.alternates],
+        "evidence": list(vertebra.evidence), "body_center": _point(vertebra.body_center, what),
+        "frame": _frame(vertebra.frame), "touches_edge": bool(vertebra.touches_edge),
+        "sacralised": sorted(side.value for side in vertebra.sacralised),
+        "quality": _share(vertebra.quality, what),
+    }
+
+
+def _landmarks(vertebrae: Iterable[Vertebra]) -> tuple[dict[str, Any], dict[str, Any]]:
+    points: dict[str, Any] = {}
+    details: dict[str, Any] = {}
+    for vertebra in vertebrae:
+        named = sorted(vertebra.landmarks.items(), key=lambda item: item[0].value)
+        points[vertebra.name] = {name.value: _point(mark.position, name.value) for name, mark in named}
+        details[vertebra.name] = {
+            name.value: {"confidence": _share(mark.confidence, name.value), "reasons": list(mark.reasons),
+                         "covariance_mm2": _matrix(mark.covariance, _SHARE_DECIMALS, name.value)}
+            for name, mark in named}
+    return points, details
+
+
+def _target(target: Target) -> dict[str, Any]:
+    frame = target.carrier.frame
+    return {
+        "id": target.id, "procedure": target.procedure, "nerve": target.nerve_name, "carrier": target.carrier.name,
+        "side": target.side.value, "joints": list(target.joints), "sentence": target.sentence,
+        "position": _point(target.position, target.id),
+        "position_in_vertebral_frame":
+            None if frame is None else _point(frame.to_local(target.position), target.id),
+        "nerve_path": _points(target.course.path, target.id),
+        "nerve_sigma_mm": _point(target.course.sigma_mm, target.id),
+        "covariance_mm2": _matrix(target.covariance, _SHARE_DECIMALS, target.id),
+        "confidence": _share(target.confidence, target.id),
+        "confidence_word": confidence_word(target.confidence).value, "reasons": list(target.reasons),
+    }
+
+
+def _needle(pose: NeedlePose, assumed_position: str) -> dict[str, Any]:
+    what = pose.needle.name
+    primary, secondary = dicom_positioner_angles(pose.carm)
+    length = _number(pose.length_mm, _LENGTH_DECIMALS)
+    return {
+        "entry": None if pose.entry is None else _point(pose.entry, what), "tip": _point(pose.tip, what),
+        "direction": _axis(pose.direction), "length_mm": length,
+        "remaining_length_mm": None if length is None else _number(pose.needle.length_mm - length, _LENGTH_DECIMALS),
+        "needle": {"name": what, "gauge": int(pose.needle.gauge),
+                   "length_mm": _number(pose.needle.length_mm, _LENGTH_DECIMALS),
+                   "diameter_mm": _number(pose.needle.diameter_mm, _LENGTH_DECIMALS),
+                   "active_tip_mm": _number(pose.needle.active_tip_mm, _LENGTH_DECIMALS)},
+        "angles": {
+            "oblique_deg": _number(pose.oblique_deg, _ANGLE_DECIMALS),
+            "tilt_deg": _number(pose.tilt_deg, _ANGLE_DECIMALS),
+            "carm": {"assumed_position": assumed_position, "words": carm_words(pose.carm),
+                     "primary_deg": _number(primary, _ANGLE_DECIMALS),
+                     "secondary_deg": _number(secondary, _ANGLE_DECIMALS)},
+            "ct": {"in_plane_deg": _number(pose.ct.in_plane_deg, _ANGLE_DECIMALS),
+                   "out_of_plane_deg": _number(pose.ct.out_of_plane_deg, _ANGLE_DECIMALS),
+                   "entry_from_midline_mm": _number(pose.entry_from_midline_mm, _LENGTH_DECIMALS),
+                   "entry_above_target_mm": _number(pose.entry_above_target_mm, _LENGTH_DECIMALS)}},
+    }
+
+
+def _by_name(values: Mapping[Any, Any]) -> list[tuple[str, Any]]:
+    return sorted((str(name.value), value) for name, value in values.items())
+
+
+def _placement(placement: Placement) -> dict[str, Any]:
+    return {
+        "rank": int(placement.rank), "kind": placement.kind.value,
+        "needles": [_needle(pose, "prone, head first") for pose in placement.needles],
+        "clearance_mm": {name: _number(value, _LENGTH_DECIMALS)
+                         for name, value in _by_name(placement.clearance_mm)},
+        "clearance_reason": dict(_by_name(placement.clearance_reason)),
+        "margins_mm": {name: _number(value, _LENGTH_DECIMALS) for name, value in _by_name(placement.margins_mm)},
+        "margins_met": bool(placement.margins_met), "may_cross": sorted(placement.may_cross),
+        "may_cross_midline": bool(placement.may_cross_midline),
+        "capture": {"curve": [{"placement_sigma_mm": _number(point.placement_sigma_mm, _LENGTH_DECIMALS),
+                               "p": _share(point.p, "capture")} for point in placement.capture],
+                    "assumptions": list(placement.capture_assumptions)},
+        "objectives": {str(name): _number(value, _SHARE_DECIMALS)
+                       for name, value in sorted(placement.objectives.items())},
+        "why": placement.why,
+    }
+
+
+def _proposal(proposal: Proposal) -> dict[str, Any]:
+    return {
+        "target_id": proposal.target.id, "status": proposal.status.value, "reason": proposal.reason,
+        "placements": [_placement(p) for p in sorted(proposal.placements, key=lambda p: p.rank)],
+        "rejections": [{"reason": r.reason.value, "structure": r.structure,
+                        "limit": _number(r.limit, _LENGTH_DECIMALS), "best": _number(r.best, _LENGTH_DECIMALS),
+                        "count": int(r.count), "sentence": r.sentence} for r in proposal.rejections],
+    }
+
+
+def _grid(grid: Grid) -> dict[str, Any]:
+    return {"shape_zyx": list(grid.shape), "affine_lps": _matrix(grid.affine, 6, "affine")}
+
+
+def request_document(request: PlanRequest) -> dict[str, Any]:
+    """What was asked for, as it is written."""
+    return {"procedure": request.procedure, "joints": list(request.joints),
+            "nerves": [nerve.value for nerve in request.nerves], "sides": [side.value for side in request.sides],
+            "engine": request.engine, "scheme": request.scheme, "statements": list(request.statements),
+            "orientation": request.orientation}
+
+
+def _masks(spine: Spine) -> dict[str, Any]:
+    structures = {}
+    for name, structure in sorted(spine.structures.items(), key=lambda item: item[0].value):
+        written = structure.mask is not None
+        structures[name.value] = {
+            "origin": structure.origin.value, "reason": structure.reason,
+            "file": f"structures/{name.value}.nii.gz" if written else None,
+            "in_view": bool(structure.mask.any()) if structure.mask is not None else None}
+    return {"structures": structures,
+            "body": {"file": "body.nii.gz", "computed": spine.body is not None,
+                     "reason": "" if spine.body is not None else "skin not computed: the file is empty"}}
+
+
+def to_document(plan: Plan) -> dict[str, Any]:
+    """The whole of ``plan.json`` but its ``journal`` field.
+
+    The document depends on the input and the configuration alone: no time, host or path is in it, so that the same
+    input and configuration give the same bytes.
+    """
+    vertebrae = level_order(plan.spine)
+    points, details = _landmarks(vertebrae)
+    numbering = plan.spine.numbering
+    study = plan.study
+    return {
+        "schema": PLAN_SCHEMA, "coordinate_system": "LPS", "units": "mm", "banner": BANNER,
+        "state": PlanState.PROPOSED.value, "versions": {"nerveplan": plan.version, "engine": plan.spine.engine},
+        "study": {"study_id": study.study_id, "series_id": study.series_id,
+                  "frame_of_reference_id": study.frame_of_reference_id, "image_sha256": study.image_sha256,
+                  "modality": study.modality, "patient_position": study.patient_position, "date": study.date,
+                  "spacing_mm": _point(study.spacing_mm, "spacing")},
+        "grid": _grid(plan.spine.grid),
+        "request": request_document(plan.request),
+        "notices": list(plan.notices),
+        "findings": [finding_entry(finding) for finding in plan.findings],
+        "numbering": {"tier": numbering.tier.value, "status": numbering.status.value,
+                      "statement": numbering.statement},
+        "levels": [_level(vertebra) for vertebra in vertebrae],
+        "landmarks": points, "landmark_details": details,
+        "targets": [_target(proposal.target) for proposal in plan.proposals],
+        "missing_targets": [{"nerve": m.nerve.value, "carrier": m.carrier, "side": m.side.value, "reason": m.reason}
+                            for m in plan.missing_targets],
+        "proposals": [_proposal(proposal) for proposal in plan.proposals],
+        "masks": _masks(plan.spine),
+    }

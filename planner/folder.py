@@ -1,0 +1,231 @@
+"""The plan folder: written beside its place and moved there in one step, read back and checked.
+
+Whatever stops the program, the folder named is the old one or the new one, whole. Nothing is ever written into a folder
+that holds another study, nor over a plan that a person has worked on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+
+from imaging.errors import AlteredError, InputRefusedError, UsageError
+from imaging.resample import to_sitk
+from imaging.volume import Grid, SeriesIdentity
+from planner.document import request_document, to_document
+from planner.journal import Entry, check_journal, head_of, journal_lines, proposed_entry, read_journal
+from planner.plan import Plan, PlanRequest, StageTime
+from planner.replace import exchange, partial_path, remove_leftovers
+from planner.schemas import SchemaName, validate
+from planner.stages import Stages
+
+__all__ = [
+    "JOURNAL_FILE", "PLAN_FILE", "REPORT_FILE", "RUN_FILE", "SOURCE_FILE", "ReportWriter", "StoredPlan", "check_free",
+    "dump", "parameters", "parameters_sha256", "read_folder", "write_folder",
+]
+
+PLAN_FILE = "plan.json"
+RUN_FILE = "run.json"
+SOURCE_FILE = "source.json"
+JOURNAL_FILE = "journal.jsonl"
+REPORT_FILE = "report.html"
+_GZIP_LEVEL = 1
+#: Makes ``report.html`` from a plan and the SHA-256 of its ``plan.json``.
+ReportWriter = Callable[[Plan, str], str]
+
+
+@dataclass(frozen=True)
+class StoredPlan:
+    """What a plan folder says: the checked documents, nothing else loaded."""
+
+    plan: dict[str, Any]
+    run: dict[str, Any]
+    journal: tuple[Entry, ...]
+
+
+def dump(document: Any) -> bytes:
+    """A document as it is written: sorted keys, ASCII, no NaN, one newline at the end."""
+    text = json.dumps(document, sort_keys=True, indent=1, ensure_ascii=True, allow_nan=False)
+    return text.encode("ascii") + b"\n"
+
+
+def parameters(request: PlanRequest, version: str) -> dict[str, Any]:
+    """The configuration of a run: what, beside the input, decides the plan."""
+    return {**request_document(request), "nerveplan": version}
+
+
+def parameters_sha256(document: dict[str, Any]) -> str:
+    """Hash of a configuration; equal hashes over equal inputs mean equal plans."""
+    return hashlib.sha256(dump(document)).hexdigest()
+
+
+def check_free(out: Path, study_id: str, *, overwrite: bool) -> None:
+    """Refuse an output folder that must not be replaced, before any work is done.
+
+    Raises
+    ------
+    InputRefusedError
+        It holds another study, something that is no plan, or a plan that a person has worked on.
+    UsageError
+        It holds a plan of this study and `overwrite` was not asked for.
+    """
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    if not (out / PLAN_FILE).is_file():
+        raise InputRefusedError(f"the output folder '{out.name}' holds something that is not a plan; name an empty one")
+    try:
+        held = json.loads((out / PLAN_FILE).read_bytes())["study"]["study_id"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputRefusedError(f"the plan in '{out.name}' cannot be read; name another output folder") from error
+    if held != study_id:
+        raise InputRefusedError(f"the output folder '{out.name}' holds another study; name another one")
+    if _reviewed(out / JOURNAL_FILE):
+        raise InputRefusedError(f"the plan in '{out.name}' has been worked on by a person; name another output folder")
+    if not overwrite:
+        raise UsageError(f"the output folder '{out.name}' holds a plan of this study; add --overwrite to replace it")
+
+
+def _reviewed(journal: Path) -> bool:
+    """True when the journal holds more than the program's own proposal."""
+    return journal.is_file() and len(journal.read_bytes().splitlines()) > 1
+
+
+def _write(path: Path, data: bytes, mode: int = 0o644) -> None:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as stream:
+        stream.write(data)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def _write_mask(path: Path, array: NDArray[Any], grid: Grid) -> None:
+    sitk.WriteImage(to_sitk(array, grid), str(path), True, _GZIP_LEVEL)
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _write_masks(plan: Plan, folder: Path) -> None:
+    spine = plan.spine
+    (folder / "structures").mkdir()
+    body = spine.body if spine.body is not None else np.zeros(spine.grid.shape, np.bool_)
+    jobs: list[tuple[Path, NDArray[Any]]] = [
+        (folder / "labels.nii.gz", spine.labels.astype(np.uint8, copy=False)), (folder / "body.nii.gz", body)]
+    jobs += [(folder / "structures" / f"{name.value}.nii.gz", structure.mask)
+             for name, structure in spine.structures.items() if structure.mask is not None]
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        list(pool.map(lambda job: _write_mask(job[0], job[1], spine.grid), jobs))
+
+
+def _source_entry(identity: SeriesIdentity | None) -> dict[str, Any] | None:
+    if identity is None:
+        return None
+    return {"path": identity.source, "study_uid": identity.study_uid, "series_uid": identity.series_uid,
+            "frame_of_reference_uid": identity.frame_of_reference_uid, "sha256": identity.sha256,
+            "instance_uids": list(identity.instance_uids), "description": identity.description}
+
+
+def _source_document(plan: Plan) -> dict[str, Any]:
+    return {"schema": "nerveplan/source/1",
+            "image": _source_entry(plan.identity) if plan.volume is not None else None,
+            "labels": _source_entry(plan.labels_identity)}
+
+
+def _run_document(plan: Plan, plan_sha256: str, writing: tuple[StageTime, ...]) -> dict[str, Any]:
+    run, configuration = plan.run, parameters(plan.request, plan.version)
+    stages = (*run.stages, *writing)
+    return {"schema": "nerveplan/run/1", "started": run.started, "finished": run.finished,
+            "versions": dict(run.versions), "parameters": configuration,
+            "parameters_sha256": parameters_sha256(configuration),
+            "inputs": [{"kind": i.kind, "sha256": i.sha256} for i in run.inputs],
+            "stages": [{"name": s.name, "seconds": round(s.seconds, 3)} for s in stages],
+            "seconds": round(sum(s.seconds for s in stages), 3), "peak_memory_mb": round(run.peak_memory_mb, 1),
+            "exit_code": int(plan.exit_code), "plan_sha256": plan_sha256}
+
+
+@contextmanager
+def _new_folder(out: Path) -> Iterator[Path]:
+    """A fresh folder beside `out` that takes its place when the block ends well, and vanishes when it does not."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    fresh = partial_path(out)
+    fresh.mkdir()
+    try:
+        yield fresh
+        exchange(fresh, out)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def write_folder(plan: Plan, out: Path, *, overwrite: bool, report: ReportWriter | None) -> None:
+    """Write the whole plan folder of design section 4.
+
+    Parameters
+    ----------
+    plan : Plan
+    out : Path
+        The folder; see `check_free` for what may be there already.
+    overwrite : bool
+        Replace an unreviewed plan of the same study.
+    report : ReportWriter or None
+        Makes ``report.html``; None leaves the report out.
+    """
+    out = out.absolute()
+    remove_leftovers(out)
+    check_free(out, plan.study.study_id, overwrite=overwrite)
+    document = to_document(plan)
+    entries = (proposed_entry(document, plan.run.finished, {"nerveplan": plan.version}),)
+    document["journal"] = {"length": len(entries), "head": head_of(entries)}
+    validate(document, SchemaName.PLAN)
+    plan_bytes = dump(document)
+    plan_sha256 = hashlib.sha256(plan_bytes).hexdigest()
+    source, stages = _source_document(plan), Stages(None)
+    validate(source, SchemaName.SOURCE)
+    with _new_folder(out) as fresh:
+        with stages.stage("masks", 0.5):
+            _write_masks(plan, fresh)
+        if report is not None:
+            with stages.stage("report", 0.5):
+                _write(fresh / REPORT_FILE, report(plan, plan_sha256).encode("utf-8"))
+        run = _run_document(plan, plan_sha256, stages.times)
+        validate(run, SchemaName.RUN)
+        _write(fresh / JOURNAL_FILE, journal_lines(entries))
+        _write(fresh / RUN_FILE, dump(run))
+        _write(fresh / SOURCE_FILE, dump(source), mode=0o600)
+        _write(fresh / PLAN_FILE, plan_bytes)
+
+
+def read_folder(folder: Path) -> StoredPlan:
+    """Read a plan folder's documents and check them against their schemas, hashes and journal.
+
+    Raises
+    ------
+    AlteredError
+        A document is missing, broken, or not the one that was written.
+    """
+    try:
+        plan_bytes = (folder / PLAN_FILE).read_bytes()
+        plan, run = json.loads(plan_bytes), json.loads((folder / RUN_FILE).read_bytes())
+        validate(plan, SchemaName.PLAN)
+        validate(run, SchemaName.RUN)
+        entries = read_journal(folder / JOURNAL_FILE)
+    except (OSError, ValueError) as error:
+        if isinstance(error, AlteredError):
+            raise
+        raise AlteredError(f"'{folder.name}' is not a whole plan folder: {type(error).__name__}") from error
+    check_journal(entries, plan["journal"])
+    if len(entries) == 1 and hashlib.sha256(plan_bytes).hexdigest() != run["plan_sha256"]:
+        raise AlteredError(f"plan.json in '{folder.name}' was changed after it was written")
+    return StoredPlan(plan, run, entries)

@@ -1,0 +1,96 @@
+"""Putting a finished folder in its place in one step."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import shutil
+import sys
+from pathlib import Path
+
+__all__ = ["exchange", "partial_path", "remove_leftovers"]
+
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
+_PARTIAL = ".partial-"
+
+
+def partial_path(out: Path) -> Path:
+    """Where a folder is built before it takes its place: hidden, beside it, with this process's number."""
+    return out.with_name(f".{out.name}{_PARTIAL}{os.getpid()}")
+
+
+def remove_leftovers(out: Path) -> None:
+    """Clean up after killed processes: their half-built folders go, a folder that stepped aside comes back."""
+    aside = _aside(out)
+    if aside.exists():
+        if out.exists():
+            shutil.rmtree(aside, ignore_errors=True)
+        else:
+            os.rename(aside, out)
+    for path in out.parent.glob(f".{out.name}{_PARTIAL}*"):
+        number = path.name.rpartition("-")[2]
+        if number.isdigit() and (int(number) == os.getpid() or not _alive(int(number))):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _aside(out: Path) -> Path:
+    """Where an existing folder steps aside on systems that cannot swap."""
+    return out.with_name(f".{out.name}.before")
+
+
+def _alive(process: int) -> bool:
+    if os.name != "posix":
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _swap(a: Path, b: Path) -> bool:
+    """Swap two folders in one step where the system can; False where it cannot."""
+    if not sys.platform.startswith("linux"):
+        return False
+    call = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if call is None:
+        return False
+    if call(_AT_FDCWD, os.fsencode(a), _AT_FDCWD, os.fsencode(b), _RENAME_EXCHANGE) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in (errno.ENOSYS, errno.EINVAL):
+        return False
+    raise OSError(number, os.strerror(number), str(b))
+
+
+def exchange(fresh: Path, out: Path) -> None:
+    """Move `fresh` to `out`; what was there before ends up at `fresh` or is gone.
+
+    On Linux an existing folder is swapped in one step. Elsewhere it steps aside first, and a process killed between the
+    two renames leaves it whole beside its place, from where the next run brings it back.
+    """
+    _sync_folder(fresh)
+    if out.is_dir() and any(out.iterdir()):
+        if not _swap(fresh, out):
+            aside = _aside(out)
+            shutil.rmtree(aside, ignore_errors=True)
+            os.rename(out, aside)
+            os.rename(fresh, out)
+            shutil.rmtree(aside, ignore_errors=True)
+    else:
+        os.rename(fresh, out)
+    _sync_folder(out.parent)

@@ -1,0 +1,266 @@
+"""``report.html``: one self-contained page that a clinician reads, prints and signs."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from datetime import date, datetime
+from functools import cache
+from importlib import resources
+from typing import Any
+
+import numpy as np
+
+from imaging.findings import Severity
+from imaging.geometry import Side, dicom_positioner_angles
+from planner.document import level_order
+from planner.folder import parameters, parameters_sha256
+from planner.pictures import (
+    BONE_COLOR,
+    NERVE_COLOR,
+    SIDE_COLOR,
+    STRUCTURE_COLOR,
+    Picture,
+    overview_picture,
+    target_pictures,
+)
+from planner.plan import BANNER, WATERMARK, Plan
+from planner.words import best_placement, dial_row, entry_words, midline_words
+from segmentation.engine import Progress
+from targeting.model import CapturePoint, NeedlePose, Placement, Proposal
+
+__all__ = ["render_report"]
+
+_STALE_DAYS = 90
+_CHI2_95 = 7.815  # 95 % of a chi-square with 3 degrees of freedom
+_PLOT = (220.0, 90.0)
+
+
+@dataclass(frozen=True)
+class _Clearance:
+    """One line of the clearance table."""
+
+    structure: str
+    measured: str
+    needed: str
+    verdict: str
+
+
+@dataclass(frozen=True)
+class _Section:
+    """One target's part of the page."""
+
+    anchor: str
+    row: Any
+    sentence: str
+    pictures: tuple[tuple[str, str], ...]
+    facts: tuple[tuple[str, str], ...]
+    clearances: tuple[_Clearance, ...]
+    curve: tuple[CapturePoint, ...]
+    curve_points: str
+    assumptions: tuple[str, ...]
+    others: tuple[tuple[str, ...], ...]
+    rejections: tuple[str, ...]
+    reasons: tuple[str, ...]
+    why: str
+
+
+def _data_uri(picture: Picture) -> str:
+    return "data:image/jpeg;base64," + base64.b64encode(picture.jpeg).decode("ascii")
+
+
+def _xyz(point: Any, decimals: int = 1) -> str:
+    return ", ".join(f"{v:.{decimals}f}" for v in np.asarray(point, dtype=np.float64).tolist())
+
+
+def _spread(covariance: Any) -> str:
+    """One standard deviation along the principal axes, and the radius that holds 95 % along the longest."""
+    values = np.linalg.eigvalsh(np.asarray(covariance, dtype=np.float64))[::-1]
+    sigmas = np.sqrt(np.maximum(values, 0.0))
+    return (" \N{MULTIPLICATION SIGN} ".join(f"{s:.1f}" for s in sigmas)
+            + f" mm (1 sigma), 95 % within {np.sqrt(_CHI2_95 * values[0]):.1f} mm along the longest axis")
+
+
+def _target_facts(proposal: Proposal) -> list[tuple[str, str]]:
+    target, frame = proposal.target, proposal.target.carrier.frame
+    local = "not known: the vertebra is cut" if frame is None else _xyz(frame.to_local(target.position)) + " mm"
+    return [("Procedure", target.procedure), ("Target, LPS", _xyz(target.position) + " mm"),
+            ("Target in the vertebra (left, posterior, superior)", local),
+            ("Uncertainty", _spread(target.covariance))]
+
+
+def _needle_facts(plan: Plan, proposal: Proposal, pose: NeedlePose, number: str) -> list[tuple[str, str]]:
+    side = proposal.target.side
+    primary, secondary = dicom_positioner_angles(pose.carm)
+    needle = pose.needle
+    active = f", active tip {needle.active_tip_mm:g} mm" if needle.active_tip_mm else ""
+    facts = [
+        (f"Needle{number}", f"{needle.name}: {needle.gauge} gauge, {needle.length_mm:g} mm, "
+                            f"diameter {needle.diameter_mm:g} mm{active}"),
+        ("Tip, LPS", _xyz(pose.tip) + " mm"),
+        ("Angles to the squared endplate", f"oblique {pose.oblique_deg:.0f}\N{DEGREE SIGN} toward {side.value}, "
+         f"tilt {abs(pose.tilt_deg):.0f}\N{DEGREE SIGN} toward {'HEAD' if pose.tilt_deg >= 0 else 'FEET'}"),
+        ("C-arm positioner (patient prone, head first)",
+         f"primary {primary:.0f}\N{DEGREE SIGN}, secondary {secondary:.0f}\N{DEGREE SIGN} (DICOM); a console that "
+         "takes the patient for supine mirrors them"),
+    ]
+    if pose.entry is None or pose.length_mm is None:
+        return [*facts, ("Entry", "the skin over the path is not in the field of view")]
+    depth = abs(float(pose.entry[1] - pose.tip[1]))
+    return [*facts, ("Entry, LPS", _xyz(pose.entry) + " mm"),
+            ("Entry on the skin", f"{midline_words(pose, side)} of the midline; from the tip: {entry_words(pose)}"),
+            ("Depth along the path", f"{pose.length_mm:.1f} mm ({depth:.1f} mm straight down), {_measured(plan)}"),
+            ("Length left outside the skin", f"{needle.length_mm - pose.length_mm:.1f} mm")]
+
+
+def _measured(plan: Plan) -> str:
+    position = plan.study.patient_position.upper()
+    if position in ("HFP", "FFP"):
+        return "measured prone"
+    return ("measured supine" if position in ("HFS", "FFS") else "scan position not known, taken as supine") + \
+        "; prone depth is usually greater"
+
+
+def _clearances(placement: Placement) -> tuple[_Clearance, ...]:
+    out = []
+    for name in sorted(placement.clearance_mm, key=lambda n: n.value):
+        value, need = placement.clearance_mm[name], placement.margins_mm.get(name)
+        needed = "-" if need is None else f"{need:.1f} mm"
+        if value is None:
+            reason = placement.clearance_reason.get(name, "not computed")
+            out.append(_Clearance(name.value.replace("_", " "), "-", needed, reason))
+            continue
+        verdict = "no limit" if need is None else "met" if value >= need else "NOT MET"
+        out.append(_Clearance(name.value.replace("_", " "), f"{value:.1f} mm", needed, verdict))
+    return tuple(out)
+
+
+def _curve_points(curve: tuple[CapturePoint, ...]) -> str:
+    """The capture curve as the points of an SVG polyline."""
+    if len(curve) < 2:
+        return ""
+    width, height = _PLOT
+    end = max(point.placement_sigma_mm for point in curve) or 1.0
+    return " ".join(f"{point.placement_sigma_mm / end * width:.1f},{(1 - point.p) * height:.1f}" for point in curve)
+
+
+def _other(placement: Placement, side: Side) -> tuple[str, ...]:
+    pose = placement.needles[0]
+    depth = "-" if pose.length_mm is None else f"{pose.length_mm:.0f} mm"
+    nearest = [v for v in placement.clearance_mm.values() if v is not None]
+    return (str(placement.rank), f"{pose.oblique_deg:.0f}\N{DEGREE SIGN} / {pose.tilt_deg:.0f}\N{DEGREE SIGN}", depth,
+            midline_words(pose, side), f"{min(nearest):.1f} mm" if nearest else "-", placement.why)
+
+
+def _section(plan: Plan, proposal: Proposal, number: int) -> _Section:
+    target, placement = proposal.target, best_placement(proposal)
+    pictures = tuple((_data_uri(p), p.caption) for p in target_pictures(plan, proposal))
+    facts = _target_facts(proposal)
+    curve: tuple[CapturePoint, ...] = ()
+    if placement is not None:
+        several = len(placement.needles) > 1
+        for n, pose in enumerate(placement.needles, start=1):
+            facts += _needle_facts(plan, proposal, pose, f" {n}" if several else "")
+        if placement.may_cross_midline:
+            facts.append(("Midline", "the path may cross the midline"))
+        curve = placement.capture
+    others = tuple(_other(p, target.side) for p in sorted(proposal.placements, key=lambda p: p.rank)
+                   if p is not placement)
+    return _Section(
+        f"t{number}", dial_row(proposal), target.sentence, pictures, tuple(facts),
+        () if placement is None else _clearances(placement), curve, _curve_points(curve),
+        () if placement is None else placement.capture_assumptions, others,
+        tuple(r.sentence for r in proposal.rejections), target.reasons, "" if placement is None else placement.why)
+
+
+def _day(text: str) -> date | None:
+    """A DICOM date as a date; None when it is absent or broken."""
+    try:
+        return datetime.strptime(text, "%Y%m%d").date()
+    except ValueError:
+        return None
+
+
+def _scan_age(plan: Plan) -> str:
+    """The scan's date and its age on the day of the report."""
+    taken = _day(plan.study.date)
+    if taken is None:
+        return "not known: ask when the scan was taken"
+    age = (datetime.fromisoformat(plan.run.finished).date() - taken).days
+    old = f"; older than {_STALE_DAYS} days: make sure that nothing has changed since" if age > _STALE_DAYS else ""
+    return f"{taken.isoformat()}, {age} days before this report{old}"
+
+
+def _study_facts(plan: Plan, plan_sha256: str) -> tuple[tuple[str, str], ...]:
+    study, grid = plan.study, plan.spine.grid
+    extent = grid.spacing * np.array(grid.shape[::-1])
+    tilt = next((f.message for f in plan.findings if f.code.value == "gantry_tilt_corrected"), "none reported")
+    return (
+        ("Study (pseudonym)", study.study_id), ("Series (pseudonym)", study.series_id),
+        ("Patient", "not read: compare the study with the patient before use"), ("Scan date", _scan_age(plan)),
+        ("Modality", study.modality if plan.volume is not None else "label map only"),
+        ("Patient position", study.patient_position or "not stated"), ("Gantry tilt", tilt),
+        ("Spacing x, y, z", _xyz(study.spacing_mm, 2) + " mm"), ("Field of view", _xyz(extent, 0) + " mm"),
+        ("State", "PROPOSED"), ("nerveplan", plan.version), ("Engine", plan.spine.engine),
+        ("Made", plan.run.finished), ("Image SHA-256", study.image_sha256), ("Plan SHA-256", plan_sha256),
+        ("Configuration SHA-256", parameters_sha256(parameters(plan.request, plan.version))),
+    )
+
+
+def _levels(plan: Plan) -> tuple[tuple[str, str, str, str], ...]:
+    rows = []
+    for vertebra in level_order(plan.spine):
+        others = ", ".join(f"{a.level} ({a.p:.2f})" for a in vertebra.alternates) or "-"
+        notes = list(vertebra.evidence)
+        notes += ["cut by the field of view"] if vertebra.touches_edge else []
+        notes += [f"joined to the sacrum on the {side.value}" for side in vertebra.sacralised]
+        rows.append((vertebra.name, f"{vertebra.confidence:.2f}", others, "; ".join(notes) or "-"))
+    return tuple(rows)
+
+
+def _legend(plan: Plan) -> tuple[tuple[str, str], ...]:
+    shown = [(color, name.value.replace("_", " ")) for name, color in STRUCTURE_COLOR.items()
+             if (s := plan.spine.structures.get(name)) is not None and s.mask is not None and s.mask.any()]
+    return ((SIDE_COLOR[Side.LEFT], "needle, LEFT"), (SIDE_COLOR[Side.RIGHT], "needle, RIGHT"),
+            ("#ffffff", "tip and active tip"), (NERVE_COLOR, "likely nerve; ring: target, 1 sigma"),
+            (BONE_COLOR, "bone"), *shown)
+
+
+def _title(procedure: str) -> str:
+    """The procedure's own title, or its name where the catalogue does not hold it."""
+    from targeting.procedures import load_procedure, procedure_names
+    return load_procedure(procedure).title if procedure in procedure_names() else procedure
+
+
+@cache
+def _template() -> Any:
+    from jinja2 import Environment, StrictUndefined
+
+    text = resources.files("planner.templates").joinpath("report.html.j2").read_text(encoding="utf-8")
+    return Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+                       lstrip_blocks=True).from_string(text)
+
+
+def render_report(plan: Plan, plan_sha256: str, progress: Progress | None = None) -> str:
+    """The report as one HTML page with its pictures inside.
+
+    Parameters
+    ----------
+    plan : Plan
+    plan_sha256 : str
+        Of the ``plan.json`` this report belongs to; printed on it.
+    """
+    sections = []
+    for number, proposal in enumerate(plan.proposals, start=1):
+        if progress is not None:
+            progress("drawing", number / (len(plan.proposals) + 1))
+        sections.append(_section(plan, proposal, number))
+    overview = overview_picture(plan)
+    order = {Severity.BLOCK: 0, Severity.WARNING: 1, Severity.INFO: 2}
+    html: str = _template().render(
+        banner=BANNER, watermark=WATERMARK, sections=sections, numbering=plan.spine.numbering, levels=_levels(plan),
+        findings=sorted(plan.findings, key=lambda f: order[f.severity]), missing=plan.missing_targets,
+        overview=None if overview is None else (_data_uri(overview), overview.caption), legend=_legend(plan),
+        study=_study_facts(plan, plan_sha256), measured=_measured(plan), plan_sha256=plan_sha256, plot=_PLOT,
+        title=_title(plan.request.procedure), notices=plan.notices, versions=sorted(plan.run.versions.items()))
+    return html

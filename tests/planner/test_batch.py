@@ -1,0 +1,116 @@
+"""A batch in real worker processes: failures are recorded and never fatal, a rerun goes on, tables gather all."""
+
+from __future__ import annotations
+
+import csv
+import json
+import stat
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from typer.testing import CliRunner
+
+from imaging.errors import InputRefusedError, UsageError
+from planner.batch import BatchRequest, run_batch
+from planner.cli import app
+from planner.exit_codes import ExitCode
+
+pytest.importorskip("distributed")
+
+
+def magnetic_resonance(path: Path, seed: int) -> None:
+    """An image that is read and not planned on: quick to abstain from."""
+    values = np.random.default_rng(seed).integers(0, 900, (12, 14, 16)).astype(np.int16)
+    image = sitk.GetImageFromArray(values)
+    image.SetSpacing((2.0, 2.0, 2.0))
+    sitk.WriteImage(image, str(path))
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("archive")
+    for n in range(2):
+        (root / f"case{n}").mkdir()
+        magnetic_resonance(root / f"case{n}" / "t2.nii.gz", n)
+    (root / "broken.nii.gz").write_bytes(b"this is no image")
+    (root / "=cmd().mha").write_bytes(b"nor is this")
+    return root
+
+
+@pytest.fixture(scope="module")
+def out(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("results") / "batch"
+    report = run_batch(root, out, BatchRequest(), workers=1)
+    assert (report.studies, report.planned, report.abstained, report.skipped) == (4, 0, 2, 0)
+    assert len(report.failures) == 2
+    assert report.exit_code is ExitCode.PARTIAL
+    return out
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open() as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_failures_are_recorded_with_their_reason(out: Path) -> None:
+    records = [json.loads(path.read_text()) for path in sorted((out / "failures").glob("*.json"))]
+    assert {record["code"] for record in records} == {"refused"}
+    assert all(record["reason"] for record in records)
+
+
+def test_the_tables_gather_every_study(out: Path) -> None:
+    studies = rows(out / "studies.csv")
+    assert sorted(row["status"] for row in studies) == ["abstained", "abstained", "failed", "failed"]
+    assert all(row["reason"] for row in studies)
+    assert (out / "targets.csv").read_text().startswith("study,target_id,")
+
+
+def test_which_study_is_which_stays_private_and_harmless(out: Path) -> None:
+    assert stat.S_IMODE((out / "sources.csv").stat().st_mode) == 0o600
+    places = {row["place"] for row in rows(out / "sources.csv")}
+    assert places == {"case0/t2.nii.gz", "case1/t2.nii.gz", "broken.nii.gz", "'=cmd().mha"}
+    assert not any("case0" in path.name for path in out.rglob("*"))
+
+
+def test_a_rerun_skips_what_is_finished_and_tries_failures_again(root: Path, out: Path) -> None:
+    finished = sorted(out.glob("*/run.json"))
+    before = [path.read_bytes() for path in finished]
+    (root / "broken.nii.gz").unlink()
+    magnetic_resonance(root / "broken.nii.gz", 5)
+    report = run_batch(root, out, BatchRequest(), workers=1)
+    assert (report.abstained, report.skipped, len(report.failures)) == (3, 2, 1)
+    assert [path.read_bytes() for path in finished] == before
+    assert len(list((out / "failures").glob("*.json"))) == 1
+
+
+def test_other_parameters_are_another_batch(root: Path, out: Path) -> None:
+    report = run_batch(root, out, BatchRequest(sides=("left",)), workers=1)
+    assert report.skipped == 0
+
+
+def test_what_cannot_be_understood_or_found_stops_at_once(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="can mean the nerve"):
+        run_batch(tmp_path, tmp_path / "out", BatchRequest(nerves=("L4",)))
+    with pytest.raises(InputRefusedError, match="no study"):
+        run_batch(tmp_path, tmp_path / "out", BatchRequest())
+    assert not (tmp_path / "out").exists()
+
+
+def test_without_the_extra_it_says_what_to_install(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    result = CliRunner().invoke(app, ["batch", str(root), "--out", str(tmp_path / "out")])
+    assert result.exit_code == ExitCode.USAGE
+    assert "nerveplan[batch]" in result.stderr
+
+
+def test_an_interrupt_leaves_the_tables(root: Path, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("planner.batch._work", stop)
+    result = CliRunner().invoke(app, ["batch", str(root), "--out", str(tmp_path / "out")])
+    assert result.exit_code == ExitCode.INTERRUPTED
+    assert (tmp_path / "out" / "studies.csv").is_file()

@@ -1,0 +1,124 @@
+"""The report: self-contained, sides in words, nothing claimed, hostile text harmless, pictures the right way round."""
+
+from __future__ import annotations
+
+import io
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from imaging.findings import Finding, FindingCode, Severity
+from imaging.geometry import Side
+from planner.pictures import overview_picture, target_pictures
+from planner.plan import BANNER, WATERMARK
+from planner.report import render_report
+from planner.words import best_placement, clearance_words, dial_row, in_plane_words, out_of_plane_words
+from segmentation.spine import NumberingStatus
+from targeting.model import ProposalStatus
+from tests.planner import builders
+
+
+@pytest.fixture(scope="module")
+def html() -> str:
+    return render_report(builders.plan(), "cd" * 32)
+
+
+def without_pictures(html: str) -> str:
+    return re.sub(r"data:image/jpeg;base64,[A-Za-z0-9+/=]+", "", html)
+
+
+def test_it_is_one_page_that_fetches_nothing(html: str) -> None:
+    text = without_pictures(html)
+    assert not re.search(r"(src|href)=\"(?!#|\")", text)
+    assert "http" not in text
+    assert "<script" not in text
+    assert len(html) < 8_000_000
+
+
+def test_banner_watermark_hash_and_every_target_are_on_it(html: str) -> None:
+    text = without_pictures(html)
+    assert BANNER in text
+    assert WATERMARK in text
+    assert "cd" * 32 in text
+    for proposal in builders.plan().proposals:
+        assert proposal.target.sentence in text
+        if proposal.status is ProposalStatus.PROPOSED:
+            assert dial_row(proposal).carm.replace("'", "&#39;") in text
+    for field in ("Tip, LPS", "Target in the vertebra", "Length left outside the skin", "Depth along the path",
+                  "Clearances", "placement error", "Patient position", "sign-off", "Could also be",
+                  "Angles to the squared"):
+        assert field in text, field
+
+
+def test_the_table_comes_before_the_pictures(html: str) -> None:
+    assert html.index("What to dial") < html.index("data:image")
+
+
+def test_it_never_claims_to_be_safe_or_recommends(html: str) -> None:
+    text = without_pictures(html).lower()
+    assert not re.search(r"\bsafe|recommend", text)
+
+
+def test_a_target_without_a_path_gives_its_reason(html: str) -> None:
+    assert "No path is proposed:</b> no admissible path" in html
+
+
+def test_hostile_text_stays_text() -> None:
+    plan = builders.plan()
+    finding = Finding(FindingCode.METAL, Severity.BLOCK, "<script>alert(1)</script>")
+    page = render_report(replace(plan, findings=(finding,), proposals=plan.proposals[:1]), "cd" * 32)
+    assert "<script>alert" not in page
+    assert "&lt;script&gt;alert" in page
+
+
+def test_a_study_with_nothing_found_still_has_a_page() -> None:
+    plan = builders.plan()
+    empty = replace(plan.spine, labels=np.zeros_like(plan.spine.labels), vertebrae=(), nerves=(), structures={},
+                    body=None, numbering=replace(plan.spine.numbering, status=NumberingStatus.RELATIVE))
+    page = render_report(replace(plan, spine=empty, proposals=(), volume=None), "cd" * 32)
+    assert "No target could be placed" in page
+    assert "No vertebra was found" in page
+
+
+def color_columns(jpeg: bytes, rgb: tuple[int, int, int]) -> float:
+    """Mean column, 0 left to 1 right, of the pixels near a colour."""
+    pixels = np.asarray(Image.open(io.BytesIO(jpeg)).convert("RGB")).astype(int)
+    pixels = pixels[60:-60, 70:-70]
+    near = np.abs(pixels - np.array(rgb)).sum(axis=-1) < 60
+    assert near.sum() > 30
+    return float(np.nonzero(near)[1].mean() / near.shape[1])
+
+
+@pytest.mark.parametrize("side", list(Side))
+def test_slices_show_the_patient_s_left_on_the_right_and_bones_the_other_way(side: Side) -> None:
+    plan = builders.plan()
+    proposal = next(p for p in plan.proposals if p.target.side is side)
+    axial, cut, _ = target_pictures(plan, proposal)
+    rgb = (86, 180, 233) if side is Side.LEFT else (230, 159, 0)
+    for picture in (axial, cut):
+        where = color_columns(picture.jpeg, rgb)
+        assert where > 0.5 if side is Side.LEFT else where < 0.5
+    one = replace(plan, proposals=(proposal,))
+    overview = overview_picture(one)
+    assert overview is not None
+    nerve = color_columns(overview.jpeg, (225, 212, 80))
+    assert nerve < 0.5 if side is Side.LEFT else nerve > 0.5
+
+
+def test_words_name_side_and_end() -> None:
+    assert in_plane_words(12.4) == "12\N{DEGREE SIGN} hub toward LEFT"
+    assert in_plane_words(-12.4) == "12\N{DEGREE SIGN} hub toward RIGHT"
+    assert out_of_plane_words(18) == "18\N{DEGREE SIGN} tip toward HEAD"
+    placement = best_placement(builders.plan().proposals[0])
+    assert placement is not None
+    assert clearance_words(placement).endswith("mm to canal")
+    assert clearance_words(replace(placement, clearance_mm={})) == "not computed"
+
+
+def test_pictures_are_the_same_every_time() -> None:
+    plan = builders.plan()
+    first, again = (target_pictures(plan, plan.proposals[0]) for _ in range(2))
+    assert [p.jpeg for p in first] == [p.jpeg for p in again]
