@@ -13,7 +13,7 @@ SYSTEM_PACKAGES := libgl1 libegl1 libosmesa6 libglx-mesa0 libxrender1 libxt6 lib
 .PHONY: demo test check validate bench clean
 
 demo: $(VENV)/.run-ready
-	env -u DISPLAY $(BIN)/nerveplan demo --out out/demo --overwrite
+	env -u DISPLAY $(BIN)/nerveplan demo --out out/demo
 
 test: $(VENV)/.dev-ready check
 	env -u DISPLAY $(BIN)/python -m pytest -q

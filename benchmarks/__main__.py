@@ -1,0 +1,45 @@
+"""`make bench`: run every timing and write docs/benchmarks.md with the machine, the commit and the commands."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from datetime import UTC, datetime
+
+from benchmarks.cases import DOCS, ROOT, commit
+
+__all__ = ["main"]
+
+_PAGES = (
+    ("Loading 300 uncompressed 512 x 512 slices, vetting included, against dcm2niix where it is installed",
+     ("benchmarks.loading",)),
+    ("The built-in engine on the scans with labels (none of them used in training but lidc0001)",
+     ("benchmarks.segmentation", "ts_example", "verse014", "tptbox_l3", "lidc0001")),
+    ("Needle search on the phantom, against VTK's static cell locator on the same scene", ("benchmarks.paths",)),
+    ("Level confidences on crops of the real scans", ("benchmarks.levels", "--crops", "4")),
+)
+
+
+def main() -> int:
+    """Run the benchmarks one after another; return 1 when one of them fails."""
+    machine = f"{os.cpu_count()} cores of {platform.processor() or platform.machine()}"
+    lines = ["# Benchmarks", "", f"Commit {commit()}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {machine}, Python "
+             f"{platform.python_version()}, by `make bench`. Compare ratios within a run, never seconds.",
+             ""]
+    failed = False
+    for title, arguments in _PAGES:
+        print(f"== {title}", flush=True)
+        done = subprocess.run([sys.executable, "-m", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+        failed |= done.returncode != 0
+        said = done.stdout if done.returncode == 0 else done.stdout + done.stderr
+        print(said, flush=True)
+        lines += [f"## {title}", "", f"`python -m {' '.join(arguments)}`", "", "```", said.strip(), "```", ""]
+    DOCS.mkdir(exist_ok=True)
+    (DOCS / "benchmarks.md").write_text("\n".join(lines), encoding="utf-8")
+    return int(failed)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,227 @@
+"""`make validate`: the long proofs on the real scans, written to docs/validation.md with commit and date.
+
+Every line is a command a reader can run again. Bad figures come first in the page's summary.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from benchmarks.cases import DATA, DOCS, Run, commit, nerveplan, read_json, score, work_folder
+
+__all__ = ["main"]
+
+LABEL_MAPS = {
+    "s0004": "totalsegmentator", "s0012": "totalsegmentator", "s0327": "totalsegmentator", "s0328": "totalsegmentator",
+    "verse004": "verse", "verse010": "verse", "verse014": "verse",
+}
+
+
+@dataclass(frozen=True)
+class Check:
+    """One claim: what was run, whether it holds, and what it said."""
+
+    claim: str
+    holds: bool
+    said: str
+
+    @property
+    def last_line(self) -> str:
+        """The last line of what was said."""
+        return self.said.strip().splitlines()[-1] if self.said.strip() else ""
+
+    @property
+    def cell(self) -> str:
+        """What was said, fit for a table cell."""
+        return self.said.strip().replace("|", "/").replace("\n", "<br>")
+
+
+def _shown(run: Run) -> str:
+    return f"exit {run.code} in {run.seconds:.0f} s: {run.last_line}"
+
+
+def _plan(name: str, source: Path, *options: str | Path) -> tuple[Path, Run]:
+    out = work_folder() / name
+    return out, nerveplan("plan", source, "--out", out, "--overwrite", *options)
+
+
+def _phantom_gold(folder: Path) -> Path:
+    """The phantom's exact truth in the form the landmark scorer reads."""
+    from sample_data import load_truth
+
+    truth = load_truth()
+    points = {row["level"]: {"body_center": row["body_center"], **truth["landmarks"].get(row["level"], {})}
+              for row in truth["levels"]}
+    path = folder / "phantom_gold.json"
+    path.write_text(json.dumps({"points": points}), encoding="utf-8")
+    return path
+
+
+def _faults(name: str, run: Run) -> Check:
+    return Check(f"{name}: `check_paths.py` without fault", run.code == 0, run.output)
+
+
+def landmarks_and_paths() -> Iterator[Check]:
+    """The main job on s0015, s0028, ts_example and the phantom, against readers and the independent path oracle."""
+    from sample_data import lumbar_ct_path
+
+    cases = {"s0015": (DATA / "ct/s0015.nii.gz", DATA / "landmarks/s0015.json", "4"),
+             "s0028": (DATA / "ct/s0028.nii.gz", DATA / "landmarks/s0028.json", "4"),
+             "phantom": (lumbar_ct_path(), _phantom_gold(work_folder()), "1")}
+    for name, (source, gold, mean) in cases.items():
+        out, run = _plan(name, source)
+        yield Check(f"{name}: planned", run.code == 0, _shown(run))
+        if not (out / "plan.json").exists():
+            continue
+        said = score("score_landmarks.py", out / "plan.json", gold, "--mean", mean)
+        yield Check(f"{name}: no wrong or missing level, SAP/TP junction mean at most {mean} mm", said.code == 0,
+                    "; ".join(said.output.strip().splitlines()[-2:]))
+        yield _faults(name, score("check_paths.py", out, "--expect", "12", "--min-proposed", "10"))
+    for name, options in (("ts_example", ()), ("ts_example_labels", (
+            "--labels", DATA / "labels/ts_example_totalsegmentator.nii.gz", "--scheme", "totalsegmentator"))):
+        out, run = _plan(name, DATA / "ct/ts_example.nii.gz", *options)
+        yield Check(f"{name}: planned or abstained", run.code in (0, 4), _shown(run))
+        if (out / "plan.json").exists():
+            yield _faults(name, score("check_paths.py", out))
+
+
+def radiofrequency() -> Iterator[Check]:
+    """Parallel radiofrequency placement on the real scans."""
+    for name in ("s0015", "s0028"):
+        out, run = _plan(f"{name}_rf", DATA / f"ct/{name}.nii.gz", "--procedure", "lumbar-medial-branch-rf")
+        yield Check(f"{name} radiofrequency: planned", run.code == 0, _shown(run))
+        if (out / "plan.json").exists():
+            yield _faults(f"{name} radiofrequency", score("check_paths.py", out, "--expect", "12"))
+
+
+def cropped_fields() -> Iterator[Check]:
+    """Fields of view without skin, without levels, with scouts; each must say what it cannot tell."""
+    out, run = _plan("verse014", DATA / "ct/verse014.nii.gz")
+    plan = read_json(out / "plan.json")
+    statuses = {p["status"] for p in plan["proposals"]}
+    tier = plan["numbering"]["tier"]
+    entries = [n["entry"] for p in plan["proposals"] for q in p["placements"] for n in q["needles"]]
+    yield Check("verse014: tier B or relative, direction_only, no entry on the reconstruction's edge",
+                tier in "BCD" and statuses <= {"direction_only", "none"} and not any(entries),
+                f"{_shown(run)}; tier {tier}, {plan['numbering']['status']}, statuses {sorted(statuses)}")
+    out, run = _plan("axial20", DATA / "dicom/lumbar_ct_axial_20slices")
+    plan = read_json(out / "plan.json")
+    codes = {f["code"] for f in plan["findings"]}
+    yield Check("lumbar_ct_axial_20slices: relative, exit 4, empty UIDs found",
+                run.code == 4 and plan["numbering"]["status"] == "relative" and "empty_uids" in codes, _shown(run))
+    run = nerveplan("inspect", DATA / "dicom/lumbar_ct_mr_cc0")
+    yield Check("lumbar_ct_mr_cc0: inspect names four series in two studies and the scout",
+                run.code == 0 and "scout" in run.output.lower(), run.output.strip())
+    out, run = _plan("cc0", DATA / "dicom/lumbar_ct_mr_cc0")
+    plan = read_json(out / "plan.json")
+    statuses = {p["status"] for p in plan["proposals"]}
+    yield Check("lumbar_ct_mr_cc0: the sagittal CT is planned, direction_only or abstained", run.code in (0, 4),
+                f"{_shown(run)}; {plan['numbering']}, statuses {sorted(statuses)}")
+    if (out / "plan.json").exists():
+        yield _faults("lumbar_ct_mr_cc0", score("check_paths.py", out))
+
+
+def refusals() -> Iterator[Check]:
+    """What is not a plannable scan ends with its code and a sentence."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "empty").mkdir()
+        (folder / "text").mkdir()
+        (folder / "text" / "notes.dcm").write_text("not an image", encoding="utf-8")
+        (folder / "other").mkdir()
+        (folder / "other" / "readme.txt").write_text("nothing here", encoding="utf-8")
+        for label, source, codes in (
+                ("T2 MR", DATA / "mr/t2_lumbar.nii.gz", (3, 4)),
+                ("prone sagittal head MR", DATA / "nasty/mr-prone-HFP-sag", (3, 4)),
+                ("head CT, tilted, 4 then 7 mm", DATA / "nasty/ct-ge-tilt18-nonuniform-4-7mm", (3, 4)),
+                ("twelve patients in one folder", DATA / "nasty/mixed-patients", (3,)),
+                ("deep nesting and a 4 GiB element", DATA / "nasty/made", (3,)),
+                ("empty folder", folder / "empty", (3,)), ("text named .dcm", folder / "text", (3,)),
+                ("no DICOM", folder / "other", (3,)), ("no such path", folder / "absent", (3,))):
+            run = nerveplan("plan", source, "--out", folder / "out" / label.replace(" ", "_"))
+            trace = "Traceback" in run.output
+            wanted = " or ".join(map(str, codes))
+            yield Check(f"{label}: exit {wanted} with a sentence", run.code in codes and not trace, _shown(run))
+
+
+def label_maps() -> Iterator[Check]:
+    """Levels, landmarks and nerves from label maps alone."""
+    for name, scheme in LABEL_MAPS.items():
+        path = DATA / "labels" / f"{name}_{scheme}.nii.gz"
+        out = work_folder() / f"labels_{name}"
+        run = nerveplan("plan", "--labels", path, "--scheme", scheme, "--out", out, "--overwrite")
+        plan = read_json(out / "plan.json") if (out / "plan.json").exists() else {"landmarks": {}, "targets": []}
+        junctions = sum(key.startswith("sap_tp_junction") for marks in plan["landmarks"].values() for key in marks)
+        yield Check(f"{name} ({scheme}) label map alone", run.code == 4 and junctions >= 8,
+                    f"{_shown(run)}; {junctions} junctions, {len(plan['targets'])} nerve targets")
+
+
+def invariance() -> Iterator[Check]:
+    """The four invariance tests on s0015, cropped to the lumbar spine."""
+    import numpy as np
+
+    from benchmarks.invariance import INVARIANCES, compare, crop_to_spine, plan_of
+    from imaging.reading import read_input
+
+    gold = read_json(DATA / "landmarks/s0015.json")["points"]
+    points = np.array([p["body_center"] for p in gold.values()])
+    volume = crop_to_spine(read_input(DATA / "ct/s0015.nii.gz"), points)
+    first = plan_of(volume)
+    for test in INVARIANCES:
+        second_volume, move = test.make(volume)
+        moved = compare(first, plan_of(second_volume), test, move)
+        limit = test.limit_mm(volume)
+        over = {key: round(d, 2) for key, d in moved.items() if not d <= limit}
+        values = np.array(list(moved.values()))
+        yield Check(f"s0015 {test.name}: every point within {limit:.2f} mm", not over,
+                    f"n {len(values)}, median {np.median(values):.3f}, P95 {np.percentile(values, 95):.3f}, "
+                    f"max {values.max():.3f} mm; over the limit: {over or 'none'}")
+
+
+def cost() -> Iterator[Check]:
+    """File to report in time and memory, from the run record of s0015."""
+    run = read_json(work_folder() / "s0015" / "run.json")
+    total, peak = run["seconds"], run["peak_memory_mb"]
+    yield Check("s0015 from file to report under 120 s and 4 GB", total < 120 and peak < 4096,
+                f"{total:.0f} s, {peak:.0f} MB; " + ", ".join(f"{s['name']} {s['seconds']:.1f} s" for s in run["stages"]))
+
+
+SECTIONS = (landmarks_and_paths, radiofrequency, cropped_fields, refusals, label_maps, invariance, cost)
+
+
+def main() -> int:
+    """Run every section, write docs/validation.md, return 1 when a claim does not hold."""
+    checks: list[tuple[str, list[Check]]] = []
+    for section in SECTIONS:
+        title = (section.__doc__ or "").splitlines()[0]
+        print(f"== {title}", flush=True)
+        held: list[Check] = []
+        try:
+            for check in section():
+                print(f"{'ok  ' if check.holds else 'FAIL'} {check.claim}: {check.last_line}", flush=True)
+                held.append(check)
+        except (OSError, KeyError, ValueError) as error:
+            held.append(Check(f"{title} could not be finished", False, f"{type(error).__name__}: {error}"))
+            print(f"FAIL {held[-1].said}", flush=True)
+        checks.append((title, held))
+    failed = [c for _, held in checks for c in held if not c.holds]
+    summary = f"{len(failed)} of {sum(len(h) for _, h in checks)} claims do not hold"
+    lines = ["# Validation", "", f"Commit {commit()}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, by `make validate`. "
+             "The landmarks' readers are two independent reference readers, not physicians.", "", f"{summary}.", ""]
+    lines += [f"- **{c.claim}**: {c.last_line}" for c in failed]
+    for title, held in checks:
+        lines += ["", f"## {title}", "", "| holds | claim | said |", "|---|---|---|"]
+        lines += [f"| {'yes' if c.holds else '**no**'} | {c.claim} | {c.cell} |" for c in held]
+    DOCS.mkdir(exist_ok=True)
+    (DOCS / "validation.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    print(f"{summary}; docs/validation.md written")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
