@@ -84,15 +84,19 @@ def _junction_doubts(fit: FrameFit, measured: SideMeasures) -> Doubts:
 
 
 def _compare_sides(points: Mapping[Side, Array], doubts: Mapping[Side, Doubts]) -> None:
-    """Lower both sides when they disagree; asymmetry is common, so only beyond its usual size."""
+    """Lower both sides when they disagree; asymmetry is common, so only beyond its usual size.
+
+    Far beyond it one of the two is misplaced, and nothing here says which.
+    """
     if len(points) < 2:
         return
     c = constants("landmarks")["confidence"]
     apart = np.abs(points[Side.LEFT] - points[Side.RIGHT])
     for n, word in enumerate(("lateral", "front-to-back", "height")):
         limit = float(c["asymmetry_mm"][n])
+        check = "gross_asymmetry" if apart[n] > float(c["gross_asymmetry_ratio"]) * limit else "asymmetry"
         for side in Side:
-            doubts[side].check("asymmetry", bool(apart[n] > limit),
+            doubts[side].check(check, bool(apart[n] > limit),
                                f"left and right differ by {apart[n]:.0f} mm in {word} position")
 
 
