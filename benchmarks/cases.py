@@ -43,9 +43,11 @@ def work_folder() -> Path:
 
 
 def _run(command: list[str]) -> Run:
+    """Run a command; in what it printed, places in this checkout are named from its root."""
     started = time.perf_counter()
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
-    return Run(tuple(command), done.returncode, done.stdout + done.stderr, time.perf_counter() - started)
+    said = (done.stdout + done.stderr).replace(f"{ROOT}/", "")
+    return Run(tuple(command), done.returncode, said, time.perf_counter() - started)
 
 
 def nerveplan(*arguments: str | Path) -> Run:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from imaging.geometry import CanonicalAxes, canonical_axes, to_index, to_world
+from imaging.geometry import CanonicalAxes, canonical_axes, to_world
 from imaging.resample import resample
 from imaging.volume import Grid, Volume
 
@@ -69,10 +69,6 @@ class Box:
         """(..., 3) box mm to (..., 3) LPS mm."""
         index = np.asarray(points, dtype=np.float64) / self.spacing - 0.5
         return to_world(self.grid, index[..., ::-1])
-
-    def from_lps(self, xyz: ArrayLike) -> Points:
-        """(..., 3) LPS mm to (..., 3) box mm."""
-        return np.asarray((to_index(self.grid, xyz)[..., ::-1] + 0.5) * self.spacing)
 
     def holds(self, point: ArrayLike, margin_mm: float = 0.0) -> bool:
         """True when a (3,) box mm point lies at least `margin_mm` inside the field of view."""
