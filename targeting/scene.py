@@ -12,12 +12,13 @@ from imaging.geometry import VertebralFrame, unit
 from segmentation.anatomy import LandmarkName, Nerve
 from segmentation.spine import Spine
 from targeting.angles import frame_of
+from targeting.constants import Interval
 from targeting.distance import ellipsoid_reach
 from targeting.fields import PathFields
 from targeting.kernels import sample_many
 from targeting.model import Target
 from targeting.procedures import Procedure
-from targeting.procedures.schema import AngleBand, Electrode, Interval
+from targeting.procedures.schema import AngleBand, Electrode
 from targeting.targets import neck_fraction, sample_path
 
 __all__ = ["Scene"]

@@ -7,30 +7,18 @@ nerve are all refused with the place named.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, TypeVar, get_type_hints
+from typing import Any
 
 from segmentation.anatomy import Nerve, StructureName
+from targeting.constants import Constant, Interval, Numbers, data_error, quantity, section
 from targeting.model import Needle
 
 __all__ = [
-    "AngleBand", "Capture", "Constant", "Electrode", "Interval", "Numbers", "Procedure", "ProcedureKind", "Reach",
-    "SearchRule", "Status", "StockNeedle", "TargetRule", "TipRule",
-    "UnlabelledBone", "parse_procedure",
+    "AngleBand", "Capture", "Electrode", "Procedure", "ProcedureKind", "Reach", "SearchRule", "StockNeedle",
+    "TargetRule", "TipRule", "UnlabelledBone", "parse_procedure",
 ]
-
-T = TypeVar("T")
-
-
-class Status(StrEnum):
-    """Standing of a number."""
-
-    READ = "L"
-    SECONDARY = "L2"
-    RECALLED = "RV"
-    DERIVED = "D"
-    ENGINEERING = "E"
 
 
 class ProcedureKind(StrEnum):
@@ -38,41 +26,6 @@ class ProcedureKind(StrEnum):
 
     BLOCK = "block"
     RF = "rf"
-
-
-@dataclass(frozen=True)
-class Constant:
-    """One number with its unit, standing and source."""
-
-    value: float
-    unit: str
-    status: Status
-    source: str
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A closed range with its unit, standing and source."""
-
-    low: float
-    high: float
-    unit: str
-    status: Status
-    source: str
-
-    def excess(self, value: float) -> float:
-        """How far `value` lies outside, 0 inside."""
-        return max(self.low - value, value - self.high, 0.0)
-
-
-@dataclass(frozen=True)
-class Numbers:
-    """An increasing list of numbers with one unit, standing and source."""
-
-    values: tuple[float, ...]
-    unit: str
-    status: Status
-    source: str
 
 
 @dataclass(frozen=True)
@@ -280,69 +233,35 @@ class Procedure:
         return tuple(sorted((n for kind in self.needles for n in kind.needles), key=lambda n: (n.length_mm, n.gauge)))
 
 
-def _fail(where: str, what: str) -> ValueError:
-    return ValueError(f"procedure file, {where}: {what}")
-
-
-def _quantity(cls: type[T], table: Any, where: str) -> T:
-    """A Constant, Interval or Numbers from ``{value, unit, status, source}``."""
-    if not isinstance(table, dict) or set(table) != {"value", "unit", "status", "source"}:
-        raise _fail(where, "needs exactly value, unit, status and source")
-    unit, source, value = table["unit"], table["source"], table["value"]
-    if not all(isinstance(text, str) and text for text in (unit, source)):
-        raise _fail(where, "unit and source must be words")
-    try:
-        status = Status(table["status"])
-    except ValueError:
-        raise _fail(where, f"status '{table['status']}' is not one of {', '.join(Status)}") from None
-    numbers = [float(v) for v in (value if isinstance(value, list) else [value])]
-    if numbers != sorted(numbers):
-        raise _fail(where, "numbers must increase")
-    if cls is Numbers and numbers:
-        return cls(tuple(numbers), unit, status, source)  # type: ignore[call-arg]
-    if len(numbers) != (2 if cls is Interval else 1):
-        raise _fail(where, f"{len(numbers)} numbers do not make a {cls.__name__}")
-    return cls(*numbers, unit, status, source)  # type: ignore[call-arg]
-
-
-def _section(cls: type[T], table: Any, where: str) -> T:
-    """A dataclass of quantities from a table with exactly its fields."""
-    names = [f.name for f in fields(cls)]  # type: ignore[arg-type]
-    if not isinstance(table, dict) or set(table) != set(names):
-        raise _fail(where, f"needs exactly {', '.join(names)}")
-    hints = get_type_hints(cls)
-    return cls(**{name: _quantity(hints[name], table[name], f"{where}.{name}") for name in names})
-
-
 def _needle(table: Any, where: str) -> StockNeedle:
     tip = table.get("active_tip")
     return StockNeedle(
-        table["name"], table["gauge"], _quantity(Constant, table["diameter"], f"{where}.diameter"),
-        _quantity(Numbers, table["lengths"], f"{where}.lengths"),
-        None if tip is None else _quantity(Constant, tip, f"{where}.active_tip"))
+        table["name"], table["gauge"], quantity(Constant, table["diameter"], f"{where}.diameter"),
+        quantity(Numbers, table["lengths"], f"{where}.lengths"),
+        None if tip is None else quantity(Constant, tip, f"{where}.active_tip"))
 
 
 def parse_procedure(data: Mapping[str, Any]) -> Procedure:
     """A procedure from the parsed TOML of one file; anything amiss is a ValueError that names the place."""
     kind = ProcedureKind(data["kind"])
     if (kind is ProcedureKind.RF) != ("electrode" in data):
-        raise _fail(data["name"], "an electrode section belongs to radiofrequency procedures, and only there")
-    weights = {name: _quantity(Constant, w, f"weights.{name}") for name, w in data["weights"].items()}
+        raise data_error(data["name"], "an electrode section belongs to radiofrequency procedures, and only there")
+    weights = {name: quantity(Constant, w, f"weights.{name}") for name, w in data["weights"].items()}
     if abs(sum(w.value for w in weights.values()) - 1.0) > 1e-9:
-        raise _fail("weights", "must sum to 1")
+        raise data_error("weights", "must sum to 1")
     return Procedure(
         name=data["name"], title=data["title"], kind=kind,
         nerves=tuple(Nerve(n) for n in data["nerves"]),
         required=tuple(StructureName(s) for s in data["required"]),
         required_for={Nerve(n): tuple(StructureName(s) for s in names) for n, names in data["required_for"].items()},
-        margins={StructureName(s): _quantity(Constant, c, f"margins.{s}") for s, c in data["margins"].items()},
-        target=_section(TargetRule, data["target"], "target"),
-        unlabelled_bone=_section(UnlabelledBone, data["unlabelled_bone"], "unlabelled_bone"),
-        angles={(None if n == "default" else Nerve(n)): _section(AngleBand, band, f"angles.{n}")
+        margins={StructureName(s): quantity(Constant, c, f"margins.{s}") for s, c in data["margins"].items()},
+        target=section(TargetRule, data["target"], "target"),
+        unlabelled_bone=section(UnlabelledBone, data["unlabelled_bone"], "unlabelled_bone"),
+        angles={(None if n == "default" else Nerve(n)): section(AngleBand, band, f"angles.{n}")
                 for n, band in data["angles"].items()},
-        reach=_section(Reach, data["reach"], "reach"), tip=_section(TipRule, data["tip"], "tip"),
-        capture=_section(Capture, data["capture"], "capture"),
-        search=_section(SearchRule, data["search"], "search"), weights=weights,
+        reach=section(Reach, data["reach"], "reach"), tip=section(TipRule, data["tip"], "tip"),
+        capture=section(Capture, data["capture"], "capture"),
+        search=section(SearchRule, data["search"], "search"), weights=weights,
         needles=tuple(_needle(n, f"needles[{i}]") for i, n in enumerate(data["needles"])),
-        electrode=_section(Electrode, data["electrode"], "electrode") if "electrode" in data else None,
+        electrode=section(Electrode, data["electrode"], "electrode") if "electrode" in data else None,
         may_cross=tuple(data["may_cross"]), notices=tuple(data["notices"]))

@@ -13,10 +13,10 @@ from imaging.volume import Grid
 from segmentation.anatomy import Nerve, StructureName
 from segmentation.spine import Spine
 from targeting.clearance import ClearanceMeter
+from targeting.constants import Constant, Numbers
 from targeting.model import Proposal, ProposalStatus, RejectionReason
 from targeting.planning import propose
 from targeting.procedures import Procedure, ProcedureKind, load_procedure
-from targeting.procedures.schema import Constant, Numbers
 from targeting.targets import make_targets
 from tests.targeting.builders import (
     lumbar_spine,

@@ -12,8 +12,9 @@ import pytest
 
 from imaging.errors import UsageError
 from segmentation.anatomy import LUMBAR_NERVES, Nerve, StructureName
+from targeting.constants import Constant, Interval, Numbers, Status
 from targeting.procedures import ProcedureKind, load_procedure, procedure_names
-from targeting.procedures.schema import Constant, Interval, Numbers, Status, parse_procedure
+from targeting.procedures.schema import parse_procedure
 
 
 def _quantities(thing: Any) -> list[Constant | Interval | Numbers]:
