@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from imaging.findings import Finding
-from imaging.geometry import VertebralFrame, carm_words, dicom_positioner_angles
+from imaging.geometry import CArmAngles, VertebralFrame, carm_words, dicom_positioner_angles
 from imaging.volume import Grid
-from planner.plan import BANNER, Plan, PlanRequest, PlanState
-from segmentation.spine import Spine, Vertebra
+from planner.plan import BANNER, Plan, PlanRequest
+from segmentation.spine import NerveCourse, Spine, Vertebra
 from targeting.model import NeedlePose, Placement, Proposal, Target, confidence_word
 
 __all__ = ["PLAN_SCHEMA", "finding_entry", "level_order", "request_document", "to_document"]
@@ -22,6 +22,7 @@ PLAN_SCHEMA = "nerveplan/plan/1"
 _LENGTH_DECIMALS = 3
 _ANGLE_DECIMALS = 2
 _SHARE_DECIMALS = 4
+_AXIS_DECIMALS = 9  # frames read back are orthonormal again
 
 
 def _number(value: float | None, decimals: int) -> float | None:
@@ -72,7 +73,7 @@ def _frame(frame: VertebralFrame | None) -> dict[str, Any] | None:
 
 
 def _axis(vector: ArrayLike) -> list[float]:
-    return [_required(v, 6, "frame axis") for v in np.asarray(vector, dtype=np.float64).tolist()]
+    return [_required(v, _AXIS_DECIMALS, "axis") for v in np.asarray(vector, dtype=np.float64).tolist()]
 
 
 def _level(vertebra: Vertebra) -> dict[str, Any]:
@@ -83,7 +84,7 @@ def _level(vertebra: Vertebra) -> dict[str, Any]:
         "evidence": list(vertebra.evidence), "body_center": _point(vertebra.body_center, what),
         "frame": _frame(vertebra.frame), "touches_edge": bool(vertebra.touches_edge),
         "sacralised": sorted(side.value for side in vertebra.sacralised),
-        "quality": _share(vertebra.quality, what),
+        "quality": _share(vertebra.quality, what), "placed_by": vertebra.placed_by,
     }
 
 
@@ -95,30 +96,51 @@ def _landmarks(vertebrae: Iterable[Vertebra]) -> tuple[dict[str, Any], dict[str,
         points[vertebra.name] = {name.value: _point(mark.position, name.value) for name, mark in named}
         details[vertebra.name] = {
             name.value: {"confidence": _share(mark.confidence, name.value), "reasons": list(mark.reasons),
+                         "placed_by": mark.placed_by,
                          "covariance_mm2": _matrix(mark.covariance, _SHARE_DECIMALS, name.value)}
             for name, mark in named}
     return points, details
 
 
+def _local(position: list[float], frame: VertebralFrame | None) -> list[float] | None:
+    """A written position in the frame as it is written, so that a plan read back gives the same figures."""
+    written = _frame(frame)
+    if written is None:
+        return None
+    away = np.subtract(position, written["origin"])
+    return _point([np.dot(away, written[axis]) for axis in ("left", "posterior", "superior")], "local position")
+
+
+def _course(course: NerveCourse) -> dict[str, Any]:
+    what = f"course on {course.carrier} {course.side.value}"
+    return {"nerve": None if course.nerve is None else course.nerve.value, "carrier": course.carrier,
+            "side": course.side.value, "path": _points(course.path, what), "sigma_mm": _point(course.sigma_mm, what),
+            "neck": _points(course.neck, what), "confidence": _share(course.confidence, what),
+            "reasons": list(course.reasons)}
+
+
 def _target(target: Target) -> dict[str, Any]:
-    frame = target.carrier.frame
+    confidence, position = _share(target.confidence, target.id), _point(target.position, target.id)
     return {
         "id": target.id, "procedure": target.procedure, "nerve": target.nerve_name, "carrier": target.carrier.name,
         "side": target.side.value, "joints": list(target.joints), "sentence": target.sentence,
-        "position": _point(target.position, target.id),
-        "position_in_vertebral_frame":
-            None if frame is None else _point(frame.to_local(target.position), target.id),
+        "position": position, "position_in_vertebral_frame": _local(position, target.carrier.frame),
         "nerve_path": _points(target.course.path, target.id),
         "nerve_sigma_mm": _point(target.course.sigma_mm, target.id),
         "covariance_mm2": _matrix(target.covariance, _SHARE_DECIMALS, target.id),
-        "confidence": _share(target.confidence, target.id),
-        "confidence_word": confidence_word(target.confidence).value, "reasons": list(target.reasons),
+        "nerve_neck": _points(target.course.neck, target.id),
+        "nerve_confidence": _share(target.course.confidence, target.id),
+        "nerve_reasons": list(target.course.reasons),
+        "confidence": confidence, "confidence_word": confidence_word(confidence).value,
+        "reasons": list(target.reasons), "withheld": target.withheld, "placed_by": target.placed_by,
     }
 
 
 def _needle(pose: NeedlePose, assumed_position: str) -> dict[str, Any]:
     what = pose.needle.name
-    primary, secondary = dicom_positioner_angles(pose.carm)
+    carm = CArmAngles(_required(pose.carm.rotation_deg, _ANGLE_DECIMALS, what),
+                      _required(pose.carm.tilt_deg, _ANGLE_DECIMALS, what))
+    primary, secondary = dicom_positioner_angles(carm)
     length = _number(pose.length_mm, _LENGTH_DECIMALS)
     return {
         "entry": None if pose.entry is None else _point(pose.entry, what), "tip": _point(pose.tip, what),
@@ -131,7 +153,7 @@ def _needle(pose: NeedlePose, assumed_position: str) -> dict[str, Any]:
         "angles": {
             "oblique_deg": _number(pose.oblique_deg, _ANGLE_DECIMALS),
             "tilt_deg": _number(pose.tilt_deg, _ANGLE_DECIMALS),
-            "carm": {"assumed_position": assumed_position, "words": carm_words(pose.carm),
+            "carm": {"assumed_position": assumed_position, "words": carm_words(carm),
                      "primary_deg": _number(primary, _ANGLE_DECIMALS),
                      "secondary_deg": _number(secondary, _ANGLE_DECIMALS)},
             "ct": {"in_plane_deg": _number(pose.ct.in_plane_deg, _ANGLE_DECIMALS),
@@ -160,18 +182,26 @@ def _placement(placement: Placement) -> dict[str, Any]:
                     "assumptions": list(placement.capture_assumptions)},
         "objectives": {str(name): _number(value, _SHARE_DECIMALS)
                        for name, value in sorted(placement.objectives.items())},
-        "why": placement.why,
+        "why": placement.why, "placed_by": placement.placed_by,
     }
 
 
 def _proposal(proposal: Proposal) -> dict[str, Any]:
     return {
         "target_id": proposal.target.id, "status": proposal.status.value, "reason": proposal.reason,
+        "chosen_rank": proposal.chosen,
         "placements": [_placement(p) for p in sorted(proposal.placements, key=lambda p: p.rank)],
         "rejections": [{"reason": r.reason.value, "structure": r.structure,
                         "limit": _number(r.limit, _LENGTH_DECIMALS), "best": _number(r.best, _LENGTH_DECIMALS),
                         "count": int(r.count), "sentence": r.sentence} for r in proposal.rejections],
     }
+
+
+def _review(plan: Plan, target_id: str) -> dict[str, Any]:
+    review = plan.review(target_id)
+    return {"target_id": target_id, "state": review.state.value, "locked": review.locked, "who": review.who,
+            "role": review.role, "when": review.when, "reason": review.reason, "typed_side": review.typed_side,
+            "overrides": dict(review.overrides), "content_sha256": review.content_sha256}
 
 
 def _grid(grid: Grid) -> dict[str, Any]:
@@ -196,7 +226,8 @@ def _masks(spine: Spine) -> dict[str, Any]:
             "in_view": bool(structure.mask.any()) if structure.mask is not None else None}
     return {"structures": structures,
             "body": {"file": "body.nii.gz", "computed": spine.body is not None,
-                     "reason": "" if spine.body is not None else "skin not computed: the file is empty"}}
+                     "reason": "" if spine.body is not None else "skin not computed: the file is empty"},
+            "reconstructed": {"file": None if spine.reconstructed is None else "reconstructed.nii.gz"}}
 
 
 def to_document(plan: Plan) -> dict[str, Any]:
@@ -211,7 +242,7 @@ def to_document(plan: Plan) -> dict[str, Any]:
     study = plan.study
     return {
         "schema": PLAN_SCHEMA, "coordinate_system": "LPS", "units": "mm", "banner": BANNER,
-        "state": PlanState.PROPOSED.value, "versions": {"nerveplan": plan.version, "engine": plan.spine.engine},
+        "state": plan.state.value, "versions": {"nerveplan": plan.version, "engine": plan.spine.engine},
         "study": {"study_id": study.study_id, "series_id": study.series_id,
                   "frame_of_reference_id": study.frame_of_reference_id, "image_sha256": study.image_sha256,
                   "modality": study.modality, "patient_position": study.patient_position, "date": study.date,
@@ -224,9 +255,11 @@ def to_document(plan: Plan) -> dict[str, Any]:
                       "statement": numbering.statement},
         "levels": [_level(vertebra) for vertebra in vertebrae],
         "landmarks": points, "landmark_details": details,
+        "nerve_courses": [_course(course) for course in plan.spine.nerves],
         "targets": [_target(proposal.target) for proposal in plan.proposals],
         "missing_targets": [{"nerve": m.nerve.value, "carrier": m.carrier, "side": m.side.value, "reason": m.reason}
                             for m in plan.missing_targets],
         "proposals": [_proposal(proposal) for proposal in plan.proposals],
+        "reviews": [_review(plan, proposal.target.id) for proposal in plan.proposals],
         "masks": _masks(plan.spine),
     }

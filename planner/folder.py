@@ -32,8 +32,9 @@ from planner.schemas import SchemaName, validate
 from planner.stages import Stages
 
 __all__ = [
-    "JOURNAL_FILE", "PLAN_FILE", "REPORT_FILE", "RUN_FILE", "SOURCE_FILE", "ReportWriter", "StoredPlan", "check_free",
-    "dump", "parameters", "parameters_sha256", "read_folder", "write_folder",
+    "BODY_FILE", "JOURNAL_FILE", "LABELS_FILE", "PLAN_FILE", "RECONSTRUCTED_FILE", "REPORT_FILE", "RUN_FILE",
+    "SOURCE_FILE", "ReportWriter", "StoredPlan", "check_free", "dump", "parameters", "parameters_sha256",
+    "read_folder", "write_folder",
 ]
 
 PLAN_FILE = "plan.json"
@@ -41,6 +42,9 @@ RUN_FILE = "run.json"
 SOURCE_FILE = "source.json"
 JOURNAL_FILE = "journal.jsonl"
 REPORT_FILE = "report.html"
+LABELS_FILE = "labels.nii.gz"
+BODY_FILE = "body.nii.gz"
+RECONSTRUCTED_FILE = "reconstructed.nii.gz"
 _GZIP_LEVEL = 1
 #: Makes ``report.html`` from a plan and the SHA-256 of its ``plan.json``.
 ReportWriter = Callable[[Plan, str], str]
@@ -123,7 +127,9 @@ def _write_masks(plan: Plan, folder: Path) -> None:
     (folder / "structures").mkdir()
     body = spine.body if spine.body is not None else np.zeros(spine.grid.shape, np.bool_)
     jobs: list[tuple[Path, NDArray[Any]]] = [
-        (folder / "labels.nii.gz", spine.labels.astype(np.uint8, copy=False)), (folder / "body.nii.gz", body)]
+        (folder / LABELS_FILE, spine.labels.astype(np.uint8, copy=False)), (folder / BODY_FILE, body)]
+    if spine.reconstructed is not None:
+        jobs.append((folder / RECONSTRUCTED_FILE, spine.reconstructed))
     jobs += [(folder / "structures" / f"{name.value}.nii.gz", structure.mask)
              for name, structure in spine.structures.items() if structure.mask is not None]
     with ThreadPoolExecutor(max_workers=2) as pool:

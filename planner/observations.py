@@ -10,7 +10,12 @@ from segmentation.spine import NumberingStatus, Spine
 from targeting.model import Proposal, ProposalStatus
 from targeting.targets import MissingTarget
 
-__all__ = ["study_findings"]
+__all__ = ["PLAN_CODES", "study_findings"]
+
+#: Codes of what is said about a plan as a whole; all others are about the images or the anatomy.
+PLAN_CODES = frozenset({
+    FindingCode.MODALITY_NOT_PLANNED, FindingCode.SUPINE_SCAN_PRONE_PROCEDURE, FindingCode.LEVEL_UNKNOWN,
+    FindingCode.SKIN_NOT_IN_VIEW, FindingCode.NO_ADMISSIBLE_PATH, FindingCode.NO_TARGET})
 
 _SUPINE = ("HFS", "FFS")
 _PRONE = ("HFP", "FFP")

@@ -31,7 +31,7 @@ from targeting.model import Proposal, ProposalStatus
 from targeting.procedures import load_procedure, procedure_names
 from targeting.targets import MissingTarget, make_targets
 
-__all__ = ["Clock", "parse_request", "plan_study", "segment_study"]
+__all__ = ["Clock", "parse_request", "plan_study", "read_hashed", "segment_study"]
 
 _log = logging.getLogger(__name__)
 
@@ -220,9 +220,7 @@ def _parse_side(text: str) -> Side:
 def _read(job: _Job, progress: Progress) -> _Inputs:
     volume = None
     if job.input_path is not None:
-        from imaging.reading import read_input
-        volume = _with_hash(read_input(Path(job.input_path), orientation=job.request.orientation,
-                                       series_uid=job.series_uid))
+        volume = read_hashed(Path(job.input_path), job.request.orientation, job.series_uid)
     progress("reading", 0.8)
     if job.labels is None:
         return _Inputs(volume, None, None)
@@ -230,6 +228,12 @@ def _read(job: _Job, progress: Progress) -> _Inputs:
     if not path.exists():
         raise NotFoundError(f"there is no label file '{path.name}'")
     return _Inputs(volume, path, SeriesIdentity(source=str(path.absolute()), sha256=_file_sha256(path)))
+
+
+def read_hashed(path: Path, orientation: str | None, series_uid: str | None) -> Volume:
+    """`imaging.reading.read_input`, with the hash of the content always filled in."""
+    from imaging.reading import read_input
+    return _with_hash(read_input(path, orientation=orientation, series_uid=series_uid))
 
 
 def _with_hash(volume: Volume) -> Volume:

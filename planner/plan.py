@@ -19,7 +19,7 @@ from targeting.targets import MissingTarget
 
 __all__ = [
     "BANNER", "WATERMARK", "InputHash", "Plan", "PlanRequest", "PlanState", "RunInfo", "StageTime",
-    "StudyInfo", "package_version", "pseudonym",
+    "StudyInfo", "TargetReview", "TargetState", "package_version", "pseudonym",
 ]
 
 #: Printed on every page, picture and export.
@@ -37,6 +37,44 @@ class PlanState(StrEnum):
     APPROVED = "approved"
     REJECTED = "rejected"
     REOPENED = "reopened"
+
+
+class TargetState(StrEnum):
+    """Where one target stands: only APPROVED is free of the watermark."""
+
+    PROPOSED = "proposed"
+    EDITED = "edited"
+    APPROVED = "approved"
+    REJECTED = "rejected"
+
+
+@dataclass(frozen=True)
+class TargetReview:
+    """What people said about one target. A typed name is not an identity.
+
+    Attributes
+    ----------
+    locked : bool
+        Edits are refused until it is unlocked.
+    who, role, when, reason : str
+        Of the last edit or decision; empty when nobody acted.
+    typed_side : str
+        The side word that was typed to approve.
+    overrides : tuple of (limit, reason)
+        Limits that are not met and were accepted, each with its reason.
+    content_sha256 : str
+        What an approval is bound to; empty without one.
+    """
+
+    state: TargetState = TargetState.PROPOSED
+    locked: bool = False
+    who: str = ""
+    role: str = ""
+    when: str = ""
+    reason: str = ""
+    typed_side: str = ""
+    overrides: tuple[tuple[str, str], ...] = ()
+    content_sha256: str = ""
 
 
 def package_version() -> str:
@@ -167,6 +205,8 @@ class Plan:
         One per target, in the procedure's order.
     notices : tuple of str
         What must be said with every plan of the procedure.
+    reviews : mapping of target id to TargetReview
+        Targets nobody acted on may be absent; see `review`.
     """
 
     study: StudyInfo
@@ -181,6 +221,21 @@ class Plan:
     missing_targets: tuple[MissingTarget, ...] = ()
     notices: tuple[str, ...] = ()
     version: str = field(default_factory=package_version)
+    reviews: Mapping[str, TargetReview] = field(default_factory=dict)
+
+    def review(self, target_id: str) -> TargetReview:
+        """What people said about a target; untouched when nobody did."""
+        return self.reviews.get(target_id, TargetReview())
+
+    @property
+    def state(self) -> PlanState:
+        """Of the whole: approved or rejected only when every target with a placement was decided."""
+        states = {self.review(p.target.id).state for p in self.proposals if p.placements}
+        if states == {TargetState.REJECTED}:
+            return PlanState.REJECTED
+        if states and states <= {TargetState.APPROVED, TargetState.REJECTED}:
+            return PlanState.APPROVED
+        return PlanState.PROPOSED if states <= {TargetState.PROPOSED} else PlanState.EDITED
 
     @property
     def planned(self) -> int:

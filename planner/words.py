@@ -14,10 +14,10 @@ __all__ = ["DialRow", "best_placement", "carm_short", "clearance_words", "dial_r
 
 
 def best_placement(proposal: Proposal) -> Placement | None:
-    """The placement of the lowest rank, or None where nothing is proposed."""
+    """The placement a person chose, else that of the lowest rank, or None where nothing is proposed."""
     if proposal.status is ProposalStatus.NONE or not proposal.placements:
         return None
-    return min(proposal.placements, key=lambda p: p.rank)
+    return min(proposal.placements, key=lambda p: (p.rank != proposal.chosen, p.rank))
 
 
 def smallest_clearance(placement: Placement) -> tuple[str, float] | None:

@@ -96,12 +96,15 @@ class Landmark:
         0 to 1, the lowest of its checks.
     reasons : tuple of str
         What lowered the confidence.
+    placed_by : str
+        Who placed it by hand, as typed; empty when the program found it.
     """
 
     position: Array
     covariance: Array
     confidence: float = 1.0
     reasons: tuple[str, ...] = ()
+    placed_by: str = ""
 
 
 @dataclass(frozen=True)
@@ -133,6 +136,8 @@ class Vertebra:
         Sides on which its transverse process is fused or joined to the ala.
     quality : float
         0 to 1 shape quality of the mask.
+    placed_by : str
+        Who named or placed it by hand, as typed; empty when the program did.
     """
 
     name: str
@@ -146,6 +151,7 @@ class Vertebra:
     touches_edge: bool = False
     sacralised: tuple[Side, ...] = ()
     quality: float = 1.0
+    placed_by: str = ""
 
 
 @dataclass(frozen=True, eq=False)

@@ -107,6 +107,8 @@ class Target:
         The lowest of its checks, 0 to 1; not a probability.
     withheld : str
         Why no needle may be aimed at it although the bone is in view; empty when one may. Its course is then empty.
+    placed_by : str
+        Who placed it by hand, as typed; empty when the program did.
     """
 
     id: str
@@ -122,6 +124,7 @@ class Target:
     confidence: float
     reasons: tuple[str, ...] = ()
     withheld: str = ""
+    placed_by: str = ""
 
     @property
     def sentence(self) -> str:
@@ -188,6 +191,8 @@ class Placement:
         What the procedure requires.
     objectives : mapping
         Soft objectives, 0 to 1, 1 best.
+    placed_by : str
+        Who placed it by hand, as typed; empty when the search did.
     """
 
     rank: int
@@ -203,6 +208,7 @@ class Placement:
     why: str
     may_cross: tuple[str, ...] = ()
     may_cross_midline: bool = False
+    placed_by: str = ""
 
 
 @dataclass(frozen=True)
@@ -227,10 +233,17 @@ class Rejection:
 
 @dataclass(frozen=True, eq=False)
 class Proposal:
-    """The answer for one target."""
+    """The answer for one target.
+
+    Attributes
+    ----------
+    chosen : int or None
+        Rank of the placement that a person chose; None leaves the best-ranked one.
+    """
 
     target: Target
     status: ProposalStatus
     reason: str
     placements: tuple[Placement, ...] = ()
     rejections: tuple[Rejection, ...] = field(default=())
+    chosen: int | None = None

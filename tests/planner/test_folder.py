@@ -43,7 +43,7 @@ def test_every_file_of_the_contract_is_there_and_checked(plan: Plan, tmp_path: P
     out = write(plan, tmp_path / "case")
     names = set(snapshot(out))
     assert names == {"plan.json", "run.json", "source.json", "journal.jsonl", "report.html", "labels.nii.gz",
-                     "body.nii.gz", "structures/canal.nii.gz", "structures/metal.nii.gz"}
+                     "body.nii.gz", "reconstructed.nii.gz", "structures/canal.nii.gz", "structures/metal.nii.gz"}
     assert stat.S_IMODE((out / "source.json").stat().st_mode) == 0o600
     stored = read_folder(out)
     assert stored.plan["study"]["image_sha256"] == plan.identity.sha256
