@@ -20,6 +20,13 @@ LABEL_MAPS = {
     "s0004": "totalsegmentator", "s0012": "totalsegmentator", "s0327": "totalsegmentator", "s0328": "totalsegmentator",
     "verse004": "verse", "verse010": "verse", "verse014": "verse",
 }
+#: Procedures beside the main job's, and how many targets each lists.
+PROCEDURES = {
+    "lumbar-medial-branch-rf": 12,
+    "lumbar-medial-branch-rf-parasagittal": 12,
+    "l5-dorsal-ramus-block": 2,
+    "l5-dorsal-ramus-rf": 2,
+}
 
 
 @dataclass(frozen=True)
@@ -90,13 +97,17 @@ def landmarks_and_paths() -> Iterator[Check]:
             yield _faults(name, score("check_paths.py", out))
 
 
-def radiofrequency() -> Iterator[Check]:
-    """Parallel radiofrequency placement on the real scans."""
-    for name in ("s0015", "s0028"):
-        out, run = _plan(f"{name}_rf", DATA / f"ct/{name}.nii.gz", "--procedure", "lumbar-medial-branch-rf")
-        yield Check(f"{name} radiofrequency: planned", run.code == 0, _shown(run))
-        if (out / "plan.json").exists():
-            yield _faults(f"{name} radiofrequency", score("check_paths.py", out, "--expect", "12"))
+def procedures() -> Iterator[Check]:
+    """Every procedure beside the main job, on two real scans and the phantom."""
+    from sample_data import lumbar_ct_path
+
+    scans = {"s0015": DATA / "ct/s0015.nii.gz", "s0028": DATA / "ct/s0028.nii.gz", "phantom": lumbar_ct_path()}
+    for procedure, targets in PROCEDURES.items():
+        for name, scan in scans.items():
+            out, run = _plan(f"{name}_{procedure}", scan, "--procedure", procedure)
+            yield Check(f"{name} {procedure}: planned or abstained", run.code in (0, 4), _shown(run))
+            if (out / "plan.json").exists():
+                yield _faults(f"{name} {procedure}", score("check_paths.py", out, "--expect", str(targets)))
 
 
 def cropped_fields() -> Iterator[Check]:
@@ -191,7 +202,7 @@ def cost() -> Iterator[Check]:
                 f"{total:.0f} s, {peak:.0f} MB; " + ", ".join(f"{s['name']} {s['seconds']} s" for s in run["stages"]))
 
 
-SECTIONS = (landmarks_and_paths, radiofrequency, cropped_fields, refusals, label_maps, invariance, cost)
+SECTIONS = (landmarks_and_paths, procedures, cropped_fields, refusals, label_maps, invariance, cost)
 
 
 def main() -> int:

@@ -191,8 +191,8 @@ def procedures(table_format: Format = TableFormat.TABLE, as_json: Json = False, 
     if as_json or table_format is TableFormat.JSON:
         print_json(entries)
         return
-    print_table("", ("name", "what", "nerves"),
-                [(e["name"], e["title"], ", ".join(e["nerves"])) for e in entries])
+    print_table("", ("name", "what", "kind", "nerves"),
+                [(e["name"], e["title"], e["kind"], ", ".join(e["nerves"])) for e in entries])
 
 
 @app.command()

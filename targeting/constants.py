@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from enum import StrEnum
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, get_args, get_type_hints
 
 __all__ = ["Constant", "Interval", "Numbers", "Status", "data_error", "quantity", "section"]
 
@@ -83,9 +83,17 @@ def quantity(cls: type[T], table: Any, where: str) -> T:
 
 
 def section(cls: type[T], table: Any, where: str) -> T:
-    """A dataclass of quantities from a table with exactly its fields."""
-    names = [f.name for f in fields(cls)]  # type: ignore[arg-type]
-    if not isinstance(table, dict) or set(table) != set(names):
-        raise data_error(where, f"needs exactly {', '.join(names)}")
+    """A dataclass of quantities from a table with exactly its fields; fields with a default may be left out."""
+    known = {f.name: f.default is not MISSING for f in fields(cls)}  # type: ignore[arg-type]
+    needed = {name for name, optional in known.items() if not optional}
+    if not isinstance(table, dict) or not needed <= set(table) <= set(known):
+        raise data_error(where, f"needs {', '.join(name for name in known if name in needed)}"
+                         + (f", may have {', '.join(name for name in known if name not in needed)}"
+                            if len(needed) < len(known) else "") + ", nothing else")
     hints = get_type_hints(cls)
-    return cls(**{name: quantity(hints[name], table[name], f"{where}.{name}") for name in names})
+    return cls(**{name: quantity(_plain(hints[name]), table[name], f"{where}.{name}") for name in table})
+
+
+def _plain(hint: Any) -> Any:
+    """The type itself of ``X`` or ``X | None``."""
+    return next((part for part in get_args(hint) if part is not type(None)), hint)

@@ -96,9 +96,11 @@ class Scene:
 
     @cached_property
     def wanted(self) -> NDArray[np.bool_]:
-        """(k,) whether each dense point lies on the part of the neck to cover."""
+        """(k,) whether each dense point lies on the part of the neck to cover; the run over the lamina is past it."""
         t = neck_fraction(self.target.course, self.nerve)
-        return np.ascontiguousarray((t >= self.neck_range.low) & (t <= self.neck_range.high))
+        notch = int(np.argmin(np.linalg.norm(self.nerve - self.target.course.neck[1], axis=1)))
+        on_neck = np.arange(len(t)) <= notch
+        return np.ascontiguousarray((t >= self.neck_range.low) & (t <= self.neck_range.high) & on_neck)
 
     @cached_property
     def nerve_middle(self) -> tuple[Array, Array]:

@@ -1,12 +1,15 @@
-"""The catalogue: one TOML file per procedure, every number with its unit, status and source."""
+"""The catalogue: one TOML file per procedure, every number with its unit, status and source.
+
+A file may extend another and state only what differs (see `targeting.procedures.files`).
+"""
 
 from __future__ import annotations
 
-import tomllib
 from functools import cache
 from importlib import resources
 
 from imaging.errors import UsageError
+from targeting.procedures.files import procedure_data
 from targeting.procedures.schema import Procedure, ProcedureKind, parse_procedure
 
 __all__ = ["Procedure", "ProcedureKind", "load_procedure", "procedure_names"]
@@ -24,4 +27,4 @@ def load_procedure(name: str) -> Procedure:
     """Read one procedure; an unknown name is a UsageError that lists the known ones."""
     if name not in procedure_names():
         raise UsageError(f"no procedure '{name}'; known: {', '.join(procedure_names())}")
-    return parse_procedure(tomllib.loads(resources.files(__name__).joinpath(f"{name}.toml").read_text("utf-8")))
+    return parse_procedure(procedure_data(name))

@@ -107,6 +107,12 @@ def lumbar_spine() -> Spine:
     return spine_of(phantom())
 
 
+@cache
+def sacral_spine() -> Spine:
+    """The truth of the phantom's L4 to sacrum: carriers of the L4 medial branch and the L5 dorsal ramus."""
+    return spine_of(build_phantom(PhantomSpec(spacing_mm=(1.5, 1.0, 1.0), levels_in_view=("L4", "S1"))))
+
+
 def lumbar_volume() -> Volume:
     """The phantom's CT."""
     return Volume(phantom().hu, lumbar_spine().grid)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import copy
-import tomllib
 from dataclasses import fields, is_dataclass
-from importlib import resources
 from typing import Any
 
 import pytest
@@ -14,6 +12,7 @@ from imaging.errors import UsageError
 from segmentation.anatomy import LUMBAR_NERVES, Nerve, StructureName
 from targeting.constants import Constant, Interval, Numbers, Status
 from targeting.procedures import ProcedureKind, load_procedure, procedure_names
+from targeting.procedures.files import procedure_data, read_table
 from targeting.procedures.schema import parse_procedure
 
 
@@ -27,10 +26,6 @@ def _quantities(thing: Any) -> list[Constant | Interval | Numbers]:
     if is_dataclass(thing):
         return [q for f in fields(thing) for q in _quantities(getattr(thing, f.name))]
     return []
-
-
-def _raw(name: str) -> dict[str, Any]:
-    return tomllib.loads(resources.files("targeting.procedures").joinpath(f"{name}.toml").read_text("utf-8"))
 
 
 @pytest.mark.parametrize("name", procedure_names())
@@ -57,14 +52,21 @@ def test_no_bare_number_hides_in_a_file(name: str) -> None:
         else:
             assert isinstance(node, str) or path.endswith(".gauge"), path
 
-    walk(_raw(name), name)
+    walk(read_table(name), name)
+
+
+def test_every_ablation_asks_for_the_clinician_s_own_selection() -> None:
+    for name in procedure_names():
+        if "rf" in name.split("-"):
+            assert load_procedure(name).notices[0] == (
+                "requires the clinician's own selection; prior block response not known")
 
 
 def test_the_catalogue_names_block_and_ablation() -> None:
-    assert procedure_names() == ("lumbar-medial-branch-block", "lumbar-medial-branch-rf")
+    assert {"lumbar-medial-branch-block", "lumbar-medial-branch-rf", "lumbar-medial-branch-rf-parasagittal",
+            "l5-dorsal-ramus-block", "l5-dorsal-ramus-rf"} <= set(procedure_names())
     assert load_procedure("lumbar-medial-branch-block").kind is ProcedureKind.BLOCK
     assert load_procedure("lumbar-medial-branch-rf").kind is ProcedureKind.RF
-    assert load_procedure("lumbar-medial-branch-rf").notices
 
 
 def test_an_unknown_procedure_is_refused_with_the_known_ones() -> None:
@@ -75,7 +77,7 @@ def test_an_unknown_procedure_is_refused_with_the_known_ones() -> None:
 @pytest.mark.parametrize("name", procedure_names())
 def test_margins_needles_and_bands(name: str) -> None:
     procedure = load_procedure(name)
-    assert procedure.nerves == LUMBAR_NERVES
+    assert set(procedure.nerves) <= set(LUMBAR_NERVES)
     assert procedure.margins[StructureName.CANAL].value >= 5.0
     assert all(procedure.margins[s].value >= 10.0 for s in (
         StructureName.AORTA, StructureName.VENA_CAVA, StructureName.KIDNEYS, StructureName.LUNGS,
@@ -104,7 +106,7 @@ def test_margins_needles_and_bands(name: str) -> None:
     (("kind",), "rf"),
 ])
 def test_a_damaged_file_is_refused(where: tuple[str, ...], change: Any) -> None:
-    data = copy.deepcopy(_raw("lumbar-medial-branch-block"))
+    data = copy.deepcopy(read_table("lumbar-medial-branch-block"))
     node = data
     for key in where[:-1]:
         node = node[key]
@@ -114,3 +116,34 @@ def test_a_damaged_file_is_refused(where: tuple[str, ...], change: Any) -> None:
         node[where[-1]] = change
     with pytest.raises(ValueError):
         parse_procedure(data)
+
+
+def test_what_a_file_extends_is_taken_over_and_each_number_is_restated_whole() -> None:
+    base, own = read_table("lumbar-medial-branch-rf"), read_table("lumbar-medial-branch-rf-parasagittal")
+    data = procedure_data("lumbar-medial-branch-rf-parasagittal")
+    assert data["margins"] == base["margins"]
+    assert data["electrode"] == {**base["electrode"], **own["electrode"]}
+    assert data["angles"]["L5 DR"]["tilt_limit"] == base["angles"]["L5 DR"]["tilt_limit"]
+    assert (data["name"], "extends" in data) == (own["name"], False)
+
+
+def _files(**files: dict[str, Any]) -> Any:
+    return lambda name: {"name": name, **files[name]}
+
+
+def test_omitted_sections_and_replaced_weights_and_lists() -> None:
+    number = {"value": 1.0, "unit": "mm", "status": "E", "source": "test"}
+    read = _files(a={"m": {"x": number, "y": number}, "weights": {"p": 1, "q": 2}, "list": [1, 2], "s": {"z": number}},
+                  b={"extends": "a", "omit": ["s", "m.x"], "m": {"y": {**number, "value": 2.0}}, "weights": {"p": 3},
+                     "list": [4]},
+                  c={"extends": "b"})
+    data = procedure_data("c", read)
+    assert data == {"name": "c", "m": {"y": {**number, "value": 2.0}}, "weights": {"p": 3}, "list": [4]}
+
+
+@pytest.mark.parametrize("files", [
+    {"a": {"extends": "b"}, "b": {"extends": "a"}}, {"a": {"extends": "b", "omit": ["t"]}, "b": {}},
+    {"a": {"extends": "b", "omit": ["m.t"]}, "b": {"m": {}}}])
+def test_circles_and_omissions_of_nothing_are_refused(files: dict[str, dict[str, Any]]) -> None:
+    with pytest.raises(ValueError, match=r"extends itself|omits"):
+        procedure_data("a", _files(**files))
