@@ -49,8 +49,8 @@ Nerves = Annotated[list[str] | None, typer.Option("--nerve", help="A nerve, such
 Sides = Annotated[list[str] | None, typer.Option("--side", help="left or right, the patient's; repeatable.")]
 EngineName = Annotated[str, typer.Option("--engine", help="Which engine segments; see 'nerveplan info'.")]
 Labels = Annotated[Path | None, typer.Option("--labels", help="A segmentation made elsewhere.")]
-Scheme = Annotated[str | None, typer.Option("--scheme", help="Its numbering: totalsegmentator, verse, spineps or "
-                                                            "tptbox.")]
+Scheme = Annotated[str | None, typer.Option("--scheme", help="Its numbering: totalsegmentator, verse, spineps, "
+                                                            "tptbox or dicom-seg.")]
 Names = Annotated[list[str] | None, typer.Option("--name", help="State a level, such as LLV-1=L4; repeatable.")]
 Orientation = Annotated[str | None, typer.Option("--orientation", help="State the orientation of a file that does not "
                                                                       "say, such as LPS.")]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,62 +10,24 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from imaging.dicom_seg import is_dicom_segmentation, read_dicom_segmentation
 from imaging.errors import InputRefusedError, UsageError
 from imaging.files import read_labels
 from imaging.findings import Finding, FindingCode, Severity
 from imaging.geometry import canonical_axes
 from imaging.resample import resample
 from imaging.volume import Grid, Volume
-from segmentation.anatomy import VERSE_LABEL, Level, StructureName
+from segmentation.anatomy import VERSE_LABEL, StructureName
 from segmentation.constants import constants
 from segmentation.label_numbering import number_levels
+from segmentation.label_schemes import DICOM_SEG, LabelScheme, label_scheme, scheme_of_segments
 from segmentation.spine import Segmentation, Structure, StructureOrigin
 
-__all__ = ["IMPORTED_LABELS", "LabelScheme", "import_labels", "label_scheme", "scheme_names"]
+__all__ = ["IMPORTED_LABELS", "import_labels"]
 
 #: How `Segmentation.engine` begins when the labels are a file's: they are taken as they are.
 IMPORTED_LABELS = "labels:"
 Source = str | os.PathLike[str] | tuple[NDArray[Any], Grid]
-_NOT_SCHEMES = ("checks", "confidence")
-
-
-@dataclass(frozen=True)
-class LabelScheme:
-    """What a tool's numbers mean.
-
-    Attributes
-    ----------
-    levels : mapping of int to Level
-        ``S1`` stands for the whole sacrum; several values may name one level.
-    structures : mapping of StructureName to tuple of int
-    last_ribs, cord : tuple of int
-        Values of the twelfth ribs and of the spinal cord, when the tool has them.
-    """
-
-    name: str
-    title: str
-    levels: Mapping[int, Level]
-    structures: Mapping[StructureName, tuple[int, ...]]
-    last_ribs: tuple[int, ...]
-    cord: tuple[int, ...]
-
-
-def scheme_names() -> tuple[str, ...]:
-    """Names of the known schemes."""
-    return tuple(name for name in constants("label_schemes") if name not in _NOT_SCHEMES)
-
-
-def label_scheme(name: str) -> LabelScheme:
-    """A scheme by name; an unknown one is a UsageError that lists them."""
-    if name not in scheme_names():
-        raise UsageError(f"no label scheme '{name}'; say one of {', '.join(scheme_names())}")
-    table = constants("label_schemes")[name]
-    base = table.get("same_levels_as")
-    rows = {**(constants("label_schemes")[base]["levels"] if base else {}), **table.get("levels", {})}
-    structures = {StructureName(key): tuple(int(v) for v in values)
-                  for key, values in table.get("structures", {}).items()}
-    return LabelScheme(name, table["title"], {int(value): Level(level) for value, level in rows.items()}, structures,
-                       tuple(table.get("ribs", {}).get("last", ())), tuple(table.get("cord", {}).get("values", ())))
 
 
 def import_labels(source: Source, scheme: str, volume: Volume | None = None) -> Segmentation:
@@ -78,7 +38,8 @@ def import_labels(source: Source, scheme: str, volume: Volume | None = None) -> 
     source : path, or array and Grid
         The label map. An array is ``(z, y, x)`` of whole numbers.
     scheme : str
-        One of `scheme_names`.
+        One of `segmentation.label_schemes.scheme_names`; ``dicom-seg`` for a DICOM segmentation, whose own codes say
+        what is what.
     volume : Volume, optional
         The scan the labels were made on: the result lies on its grid.
 
@@ -90,13 +51,12 @@ def import_labels(source: Source, scheme: str, volume: Volume | None = None) -> 
     Raises
     ------
     UsageError
-        No such scheme.
+        No such scheme, or one that does not suit the file.
     InputRefusedError
-        No vertebra in the map, or the map does not fit the scan: it does not lie on its bone, or fits it better
-        mirrored left to right.
+        No vertebra in the map, or the map does not fit the scan: another frame of reference, it does not lie on its
+        bone, or fits it better mirrored left to right.
     """
-    table = label_scheme(scheme)
-    array, grid = source if isinstance(source, tuple) else read_labels(Path(source))
+    array, grid, table = _read(source, scheme, volume)
     values = np.asarray(array)
     if values.shape != grid.shape:
         raise InputRefusedError(f"label array {values.shape} does not match its grid {grid.shape}")
@@ -111,6 +71,24 @@ def import_labels(source: Source, scheme: str, volume: Volume | None = None) -> 
         _check_against(volume, labels)
     labels, findings = _tidy(labels, grid)
     return _segmentation(values, labels, grid, table, findings)
+
+
+def _read(source: Source, scheme: str, volume: Volume | None) -> tuple[NDArray[Any], Grid, LabelScheme]:
+    """The map, where it lies, and what its numbers mean."""
+    if isinstance(source, tuple):
+        return *source, label_scheme(scheme)
+    path = Path(source)
+    if scheme != DICOM_SEG:
+        table = label_scheme(scheme)
+        if path.is_file() and is_dicom_segmentation(path):
+            raise UsageError(f"the label file is a DICOM segmentation: say --scheme {DICOM_SEG}")
+        return *read_labels(path), table
+    found = read_dicom_segmentation(path)
+    mine = "" if volume is None else volume.identity.frame_of_reference_uid
+    if mine and found.frame_of_reference and mine != found.frame_of_reference:
+        raise InputRefusedError("the segmentation was made in another frame of reference than the scan's: their "
+                                "positions cannot be compared; give the segmentation of this series")
+    return found.array, found.grid, scheme_of_segments(found.segments)
 
 
 def _compact(values: NDArray[Any]) -> NDArray[np.int16]:

@@ -11,7 +11,8 @@ from imaging.findings import FindingCode
 from imaging.volume import Grid, Volume
 from sample_data.phantom import Phantom
 from segmentation.anatomy import VERSE_LABEL, Level, StructureName
-from segmentation.labels import import_labels, label_scheme, scheme_names
+from segmentation.label_schemes import label_scheme, scheme_names
+from segmentation.labels import import_labels
 from segmentation.spine import NumberingStatus, NumberingTier
 
 
@@ -27,7 +28,7 @@ def column(values: list[int], rib: int | None = None) -> tuple[NDArray[np.uint8]
 
 
 def test_schemes_are_complete() -> None:
-    assert set(scheme_names()) == {"totalsegmentator", "verse", "spineps", "tptbox"}
+    assert set(scheme_names()) == {"totalsegmentator", "verse", "spineps", "tptbox", "dicom-seg"}
     total = label_scheme("totalsegmentator")
     assert {total.levels[v] for v in range(27, 51)} == {lv for lv in Level if lv not in (Level.T13, Level.L6, Level.S1)}
     assert total.levels[25] is total.levels[26] is Level.S1
