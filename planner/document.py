@@ -14,9 +14,9 @@ from imaging.geometry import CArmAngles, VertebralFrame, carm_words, dicom_posit
 from imaging.volume import Grid
 from planner.plan import BANNER, Plan, PlanRequest
 from segmentation.spine import NerveCourse, Spine, Vertebra
-from targeting.model import NeedlePose, Placement, Proposal, Target, confidence_word
+from targeting.model import NeedlePose, Placement, Proposal, Rejection, Target, confidence_word
 
-__all__ = ["PLAN_SCHEMA", "finding_entry", "level_order", "request_document", "to_document"]
+__all__ = ["PLAN_SCHEMA", "finding_entry", "level_order", "placement_document", "request_document", "to_document"]
 
 PLAN_SCHEMA = "nerveplan/plan/1"
 _LENGTH_DECIMALS = 3
@@ -167,7 +167,8 @@ def _by_name(values: Mapping[Any, Any]) -> list[tuple[str, Any]]:
     return sorted((str(name.value), value) for name, value in values.items())
 
 
-def _placement(placement: Placement) -> dict[str, Any]:
+def placement_document(placement: Placement) -> dict[str, Any]:
+    """One placement as it is written in ``plan.json`` and in a journal entry."""
     return {
         "rank": int(placement.rank), "kind": placement.kind.value,
         "needles": [_needle(pose, "prone, head first") for pose in placement.needles],
@@ -183,17 +184,22 @@ def _placement(placement: Placement) -> dict[str, Any]:
         "objectives": {str(name): _number(value, _SHARE_DECIMALS)
                        for name, value in sorted(placement.objectives.items())},
         "why": placement.why, "placed_by": placement.placed_by,
+        "broken": [_rejection(r) for r in placement.broken],
     }
+
+
+def _rejection(rejection: Rejection) -> dict[str, Any]:
+    return {"reason": rejection.reason.value, "structure": rejection.structure,
+            "limit": _number(rejection.limit, _LENGTH_DECIMALS), "best": _number(rejection.best, _LENGTH_DECIMALS),
+            "count": int(rejection.count), "sentence": rejection.sentence}
 
 
 def _proposal(proposal: Proposal) -> dict[str, Any]:
     return {
         "target_id": proposal.target.id, "status": proposal.status.value, "reason": proposal.reason,
         "chosen_rank": proposal.chosen,
-        "placements": [_placement(p) for p in sorted(proposal.placements, key=lambda p: p.rank)],
-        "rejections": [{"reason": r.reason.value, "structure": r.structure,
-                        "limit": _number(r.limit, _LENGTH_DECIMALS), "best": _number(r.best, _LENGTH_DECIMALS),
-                        "count": int(r.count), "sentence": r.sentence} for r in proposal.rejections],
+        "placements": [placement_document(p) for p in sorted(proposal.placements, key=lambda p: p.rank)],
+        "rejections": [_rejection(r) for r in proposal.rejections],
     }
 
 

@@ -25,7 +25,15 @@ from imaging.errors import AlteredError, InputRefusedError, UsageError
 from imaging.resample import to_sitk
 from imaging.volume import Grid, SeriesIdentity
 from planner.document import request_document, to_document
-from planner.journal import Entry, check_journal, head_of, journal_lines, proposed_entry, read_journal
+from planner.fold import Fold, FoldError, fold
+from planner.journal import (
+    Entry,
+    canonical,
+    check_journal,
+    journal_lines,
+    parse_journal,
+    proposed_entry,
+)
 from planner.plan import Plan, PlanRequest, StageTime
 from planner.replace import exchange, partial_path, remove_leftovers
 from planner.schemas import SchemaName, validate
@@ -33,7 +41,7 @@ from planner.stages import Stages
 
 __all__ = [
     "BODY_FILE", "JOURNAL_FILE", "LABELS_FILE", "PLAN_FILE", "RECONSTRUCTED_FILE", "REPORT_FILE", "RUN_FILE",
-    "SOURCE_FILE", "ReportWriter", "StoredPlan", "check_free", "dump", "parameters", "parameters_sha256",
+    "SOURCE_FILE", "ReportWriter", "StoredPlan", "check_free", "dump", "hashes", "parameters", "parameters_sha256",
     "read_folder", "write_folder",
 ]
 
@@ -52,16 +60,33 @@ ReportWriter = Callable[[Plan, str], str]
 
 @dataclass(frozen=True)
 class StoredPlan:
-    """What a plan folder says: the checked documents, nothing else loaded."""
+    """What a plan folder says: the checked documents, nothing else loaded.
+
+    Attributes
+    ----------
+    plan : dict
+        The fold of the journal, which ``plan.json`` holds too unless it was killed before it was written.
+    behind : bool
+        ``plan.json`` waits to be written again from the journal.
+    """
 
     plan: dict[str, Any]
     run: dict[str, Any]
-    journal: tuple[Entry, ...]
+    state: Fold
+    behind: bool
+
+    @property
+    def journal(self) -> tuple[Entry, ...]:
+        """The plan's history."""
+        return self.state.entries
 
 
 def dump(document: Any) -> bytes:
-    """A document as it is written: sorted keys, ASCII, no NaN, one newline at the end."""
-    text = json.dumps(document, sort_keys=True, indent=1, ensure_ascii=True, allow_nan=False)
+    """A document as it is written: sorted keys, ASCII, no NaN, numbers as RFC 8785 has them, one newline at the end.
+
+    So a document gives the same bytes before it was written and after it was read.
+    """
+    text = json.dumps(json.loads(canonical(document)), sort_keys=True, indent=1, ensure_ascii=True, allow_nan=False)
     return text.encode("ascii") + b"\n"
 
 
@@ -102,8 +127,13 @@ def check_free(out: Path, study_id: str, *, overwrite: bool) -> None:
 
 
 def _reviewed(journal: Path) -> bool:
-    """True when the journal holds more than the program's own proposal."""
-    return journal.is_file() and len(journal.read_bytes().splitlines()) > 1
+    """True when the journal holds more than the program's own entries, or cannot be read."""
+    if not journal.is_file():
+        return False
+    try:
+        return not all(entry.by_machine for entry in parse_journal(journal.read_bytes()))
+    except AlteredError:
+        return True
 
 
 def _write(path: Path, data: bytes, mode: int = 0o644) -> None:
@@ -191,26 +221,39 @@ def write_folder(plan: Plan, out: Path, *, overwrite: bool, report: ReportWriter
     out = out.absolute()
     remove_leftovers(out)
     check_free(out, plan.study.study_id, overwrite=overwrite)
-    document = to_document(plan)
-    entries = (proposed_entry(document, plan.run.finished, {"nerveplan": plan.version}),)
-    document["journal"] = {"length": len(entries), "head": head_of(entries)}
-    validate(document, SchemaName.PLAN)
-    plan_bytes = dump(document)
-    plan_sha256 = hashlib.sha256(plan_bytes).hexdigest()
     source, stages = _source_document(plan), Stages(None)
     validate(source, SchemaName.SOURCE)
     with _new_folder(out) as fresh:
         with stages.stage("masks", 0.5):
             _write_masks(plan, fresh)
+        versions = {"nerveplan": plan.version}
+        entry = proposed_entry(to_document(plan), plan.run.finished, versions, hashes(fresh))
+        document = fold((entry,)).document()
+        validate(document, SchemaName.PLAN)
+        plan_bytes = dump(document)
+        plan_sha256 = hashlib.sha256(plan_bytes).hexdigest()
+        masks = set(entry.body["files"])
         if report is not None:
             with stages.stage("report", 0.5):
                 _write(fresh / REPORT_FILE, report(plan, plan_sha256).encode("utf-8"))
         run = _run_document(plan, plan_sha256, stages.times)
         validate(run, SchemaName.RUN)
-        _write(fresh / JOURNAL_FILE, journal_lines(entries))
         _write(fresh / RUN_FILE, dump(run))
         _write(fresh / SOURCE_FILE, dump(source), mode=0o600)
+        record = {name: sha256 for name, sha256 in hashes(fresh).items() if name not in masks}
+        entry = proposed_entry(entry.body["plan"], entry.when, versions, entry.body["files"], record)
+        _write(fresh / JOURNAL_FILE, journal_lines((entry,)))
         _write(fresh / PLAN_FILE, plan_bytes)
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file below a folder, by its name with forward slashes."""
+    out = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            with path.open("rb") as stream:
+                out[path.relative_to(folder).as_posix()] = hashlib.file_digest(stream, "sha256").hexdigest()
+    return out
 
 
 def read_folder(folder: Path) -> StoredPlan:
@@ -226,12 +269,18 @@ def read_folder(folder: Path) -> StoredPlan:
         plan, run = json.loads(plan_bytes), json.loads((folder / RUN_FILE).read_bytes())
         validate(plan, SchemaName.PLAN)
         validate(run, SchemaName.RUN)
-        entries = read_journal(folder / JOURNAL_FILE)
+        entries = parse_journal((folder / JOURNAL_FILE).read_bytes())
+        check_journal(entries, plan["journal"])
+        state = fold(entries)
+    except AlteredError:
+        raise
+    except FoldError as error:
+        raise AlteredError(f"'{folder.name}': {error}") from error
     except (OSError, ValueError) as error:
-        if isinstance(error, AlteredError):
-            raise
         raise AlteredError(f"'{folder.name}' is not a whole plan folder: {type(error).__name__}") from error
-    check_journal(entries, plan["journal"])
-    if len(entries) == 1 and hashlib.sha256(plan_bytes).hexdigest() != run["plan_sha256"]:
+    written = int(plan["journal"]["length"])
+    behind = written < len(entries)
+    expected = dump((fold(entries[:written]) if behind else state).document())
+    if plan_bytes != expected:
         raise AlteredError(f"plan.json in '{folder.name}' was changed after it was written")
-    return StoredPlan(plan, run, entries)
+    return StoredPlan(state.document(), run, state, behind)

@@ -192,7 +192,7 @@ def parse_placement(p: Document) -> Placement:
         {StructureName(name): value for name, value in p["margins_mm"].items()}, p["margins_met"],
         tuple(CapturePoint(c["placement_sigma_mm"], c["p"]) for c in capture["curve"]), tuple(capture["assumptions"]),
         {name: float("nan") if value is None else value for name, value in p["objectives"].items()}, p["why"],
-        tuple(p["may_cross"]), p["may_cross_midline"], p["placed_by"])
+        tuple(p["may_cross"]), p["may_cross_midline"], p["placed_by"], _rejections(p["broken"]))
 
 
 def _rejections(entries: Sequence[Document]) -> tuple[Rejection, ...]:

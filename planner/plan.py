@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
@@ -19,7 +19,7 @@ from targeting.targets import MissingTarget
 
 __all__ = [
     "BANNER", "WATERMARK", "InputHash", "Plan", "PlanRequest", "PlanState", "RunInfo", "StageTime",
-    "StudyInfo", "TargetReview", "TargetState", "package_version", "pseudonym",
+    "StudyInfo", "TargetReview", "TargetState", "overall_state", "package_version", "pseudonym",
 ]
 
 #: Printed on every page, picture and export.
@@ -30,13 +30,12 @@ WATERMARK = "UNAPPROVED PROPOSAL"
 
 
 class PlanState(StrEnum):
-    """Where a plan stands in its history."""
+    """Where a plan as a whole stands."""
 
     PROPOSED = "proposed"
     EDITED = "edited"
     APPROVED = "approved"
     REJECTED = "rejected"
-    REOPENED = "reopened"
 
 
 class TargetState(StrEnum):
@@ -46,6 +45,16 @@ class TargetState(StrEnum):
     EDITED = "edited"
     APPROVED = "approved"
     REJECTED = "rejected"
+
+
+def overall_state(states: Iterable[TargetState]) -> PlanState:
+    """Of a whole plan, from its targets that have a placement: approved or rejected only when all are decided."""
+    found = set(states)
+    if found == {TargetState.REJECTED}:
+        return PlanState.REJECTED
+    if found and found <= {TargetState.APPROVED, TargetState.REJECTED}:
+        return PlanState.APPROVED
+    return PlanState.EDITED if TargetState.EDITED in found else PlanState.PROPOSED
 
 
 @dataclass(frozen=True)
@@ -229,13 +238,8 @@ class Plan:
 
     @property
     def state(self) -> PlanState:
-        """Of the whole: approved or rejected only when every target with a placement was decided."""
-        states = {self.review(p.target.id).state for p in self.proposals if p.placements}
-        if states == {TargetState.REJECTED}:
-            return PlanState.REJECTED
-        if states and states <= {TargetState.APPROVED, TargetState.REJECTED}:
-            return PlanState.APPROVED
-        return PlanState.PROPOSED if states <= {TargetState.PROPOSED} else PlanState.EDITED
+        """Of the whole; see `overall_state`."""
+        return overall_state(self.review(p.target.id).state for p in self.proposals if p.placements)
 
     @property
     def planned(self) -> int:

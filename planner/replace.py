@@ -1,4 +1,4 @@
-"""Putting a finished folder in its place in one step."""
+"""Putting a finished folder or file in its place in one step."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ import shutil
 import sys
 from pathlib import Path
 
-__all__ = ["exchange", "partial_path", "remove_leftovers"]
+__all__ = ["exchange", "partial_path", "remove_leftovers", "remove_unfinished", "replace_file"]
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
 _PARTIAL = ".partial-"
+_UNFINISHED = ".unfinished"
 
 
 def partial_path(out: Path) -> Path:
@@ -50,6 +51,24 @@ def _alive(process: int) -> bool:
     except PermissionError:
         return True
     return True
+
+
+def replace_file(path: Path, data: bytes, mode: int = 0o644) -> None:
+    """Write a file beside its place and rename it there: whatever stops the program, the old or the new one, whole."""
+    fresh = path.with_name(f".{path.name}{_UNFINISHED}")
+    fresh.unlink(missing_ok=True)
+    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as stream:
+        stream.write(data)
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.replace(fresh, path)
+    _sync_folder(path.parent)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what a killed `replace_file` left in a folder; nobody else may be writing there."""
+    for path in folder.glob(f".*{_UNFINISHED}"):
+        path.unlink(missing_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:

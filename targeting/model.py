@@ -177,40 +177,6 @@ class CapturePoint:
     p: float
 
 
-@dataclass(frozen=True, eq=False)
-class Placement:
-    """One way to reach a target.
-
-    Attributes
-    ----------
-    clearance_mm : mapping
-        Signed distance from each structure to the nearest needle's surface; None when not computed.
-    clearance_reason : mapping
-        Why a clearance is None.
-    margins_mm : mapping
-        What the procedure requires.
-    objectives : mapping
-        Soft objectives, 0 to 1, 1 best.
-    placed_by : str
-        Who placed it by hand, as typed; empty when the search did.
-    """
-
-    rank: int
-    kind: PlacementKind
-    needles: tuple[NeedlePose, ...]
-    clearance_mm: Mapping[StructureName, float | None]
-    clearance_reason: Mapping[StructureName, str]
-    margins_mm: Mapping[StructureName, float]
-    margins_met: bool
-    capture: tuple[CapturePoint, ...]
-    capture_assumptions: tuple[str, ...]
-    objectives: Mapping[str, float]
-    why: str
-    may_cross: tuple[str, ...] = ()
-    may_cross_midline: bool = False
-    placed_by: str = ""
-
-
 @dataclass(frozen=True)
 class Rejection:
     """A class of candidates that was turned down.
@@ -229,6 +195,43 @@ class Rejection:
     best: float | None
     count: int
     sentence: str
+
+
+@dataclass(frozen=True, eq=False)
+class Placement:
+    """One way to reach a target.
+
+    Attributes
+    ----------
+    clearance_mm : mapping
+        Signed distance from each structure to the nearest needle's surface; None when not computed.
+    clearance_reason : mapping
+        Why a clearance is None.
+    margins_mm : mapping
+        What the procedure requires.
+    objectives : mapping
+        Soft objectives, 0 to 1, 1 best.
+    placed_by : str
+        Who placed it by hand, as typed; empty when the search did.
+    broken : tuple of Rejection
+        Hard limits it does not keep, margins included; only a placement by hand can have any.
+    """
+
+    rank: int
+    kind: PlacementKind
+    needles: tuple[NeedlePose, ...]
+    clearance_mm: Mapping[StructureName, float | None]
+    clearance_reason: Mapping[StructureName, str]
+    margins_mm: Mapping[StructureName, float]
+    margins_met: bool
+    capture: tuple[CapturePoint, ...]
+    capture_assumptions: tuple[str, ...]
+    objectives: Mapping[str, float]
+    why: str
+    may_cross: tuple[str, ...] = ()
+    may_cross_midline: bool = False
+    placed_by: str = ""
+    broken: tuple[Rejection, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
