@@ -236,6 +236,12 @@ class Plan:
         """What people said about a target; untouched when nobody did."""
         return self.reviews.get(target_id, TargetReview())
 
+    def watermark(self, target_id: str | None = None) -> str:
+        """What every picture and export of a target, or of the whole plan, must carry; empty once it is approved."""
+        approved = (self.state is PlanState.APPROVED if target_id is None else
+                    self.review(target_id).state is TargetState.APPROVED)
+        return "" if approved else WATERMARK
+
     @property
     def state(self) -> PlanState:
         """Of the whole; see `overall_state`."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -13,8 +14,10 @@ import numpy as np
 
 from imaging.findings import Severity
 from imaging.geometry import Side, dicom_positioner_angles
+from planner.age import scan_age
 from planner.document import level_order
 from planner.folder import parameters, parameters_sha256
+from planner.history import HistoryLine
 from planner.pictures import (
     BONE_COLOR,
     NERVE_COLOR,
@@ -24,14 +27,14 @@ from planner.pictures import (
     overview_picture,
     target_pictures,
 )
-from planner.plan import BANNER, WATERMARK, Plan
+from planner.plan import BANNER, Plan
+from planner.signoff import NOT_AN_IDENTITY, SignOff, change_log, sign_off
 from planner.words import best_placement, dial_row, entry_words, midline_words
 from segmentation.engine import Progress
 from targeting.model import CapturePoint, NeedlePose, Placement, Proposal
 
 __all__ = ["render_report"]
 
-_STALE_DAYS = 90
 _CHI2_95 = 7.815  # 95 % of a chi-square with 3 degrees of freedom
 _PLOT = (220.0, 90.0)
 
@@ -52,6 +55,7 @@ class _Section:
 
     anchor: str
     row: Any
+    signed: SignOff
     sentence: str
     pictures: tuple[tuple[str, str], ...]
     facts: tuple[tuple[str, str], ...]
@@ -167,42 +171,26 @@ def _section(plan: Plan, proposal: Proposal, number: int) -> _Section:
     others = tuple(_other(p, target.side) for p in sorted(proposal.placements, key=lambda p: p.rank)
                    if p is not placement)
     return _Section(
-        f"t{number}", dial_row(proposal), target.sentence, pictures, tuple(facts),
+        f"t{number}", dial_row(proposal), sign_off(plan, target.id), target.sentence, pictures, tuple(facts),
         () if placement is None else _clearances(placement), curve, _curve_points(curve),
         () if placement is None else placement.capture_assumptions, others,
         tuple(r.sentence for r in proposal.rejections), target.reasons, "" if placement is None else placement.why)
 
 
-def _day(text: str) -> date | None:
-    """A DICOM date as a date; None when it is absent or broken."""
-    try:
-        return datetime.strptime(text, "%Y%m%d").date()
-    except ValueError:
-        return None
-
-
-def _scan_age(plan: Plan) -> str:
-    """The scan's date and its age on the day of the report."""
-    taken = _day(plan.study.date)
-    if taken is None:
-        return "not known: ask when the scan was taken"
-    age = (datetime.fromisoformat(plan.run.finished).date() - taken).days
-    old = f"; older than {_STALE_DAYS} days: make sure that nothing has changed since" if age > _STALE_DAYS else ""
-    return f"{taken.isoformat()}, {age} days before this report{old}"
-
-
-def _study_facts(plan: Plan, plan_sha256: str) -> tuple[tuple[str, str], ...]:
+def _study_facts(plan: Plan, plan_sha256: str, now: datetime) -> tuple[tuple[str, str], ...]:
     study, grid = plan.study, plan.spine.grid
     extent = grid.spacing * np.array(grid.shape[::-1])
     tilt = next((f.message for f in plan.findings if f.code.value == "gantry_tilt_corrected"), "none reported")
     return (
         ("Study (pseudonym)", study.study_id), ("Series (pseudonym)", study.series_id),
-        ("Patient", "not read: compare the study with the patient before use"), ("Scan date", _scan_age(plan)),
+        ("Patient", "not read: compare the study with the patient before use"),
+        ("Scan date", scan_age(plan.study.date, now).sentence),
         ("Modality", study.modality if plan.volume is not None else "label map only"),
         ("Patient position", study.patient_position or "not stated"), ("Gantry tilt", tilt),
         ("Spacing x, y, z", _xyz(study.spacing_mm, 2) + " mm"), ("Field of view", _xyz(extent, 0) + " mm"),
-        ("State", "PROPOSED"), ("nerveplan", plan.version), ("Engine", plan.spine.engine),
-        ("Made", plan.run.finished), ("Image SHA-256", study.image_sha256), ("Plan SHA-256", plan_sha256),
+        ("State", plan.state.value.upper()), ("nerveplan", plan.version), ("Engine", plan.spine.engine),
+        ("Proposed", plan.run.finished), ("Report drawn", now.isoformat()), ("Image SHA-256", study.image_sha256),
+        ("Plan SHA-256", plan_sha256),
         ("Configuration SHA-256", parameters_sha256(parameters(plan.request, plan.version))),
     )
 
@@ -241,7 +229,8 @@ def _template() -> Any:
                        lstrip_blocks=True).from_string(text)
 
 
-def render_report(plan: Plan, plan_sha256: str, progress: Progress | None = None) -> str:
+def render_report(plan: Plan, plan_sha256: str, progress: Progress | None = None, *,
+                  history: Sequence[HistoryLine] = (), now: datetime | None = None) -> str:
     """The report as one HTML page with its pictures inside.
 
     Parameters
@@ -249,6 +238,10 @@ def render_report(plan: Plan, plan_sha256: str, progress: Progress | None = None
     plan : Plan
     plan_sha256 : str
         Of the ``plan.json`` this report belongs to; printed on it.
+    history : sequence of HistoryLine
+        What people did; empty for a plan that was just proposed.
+    now : datetime or None
+        Judges the scan's age; the end of the run when None.
     """
     sections = []
     for number, proposal in enumerate(plan.proposals, start=1):
@@ -258,9 +251,11 @@ def render_report(plan: Plan, plan_sha256: str, progress: Progress | None = None
     overview = overview_picture(plan)
     order = {Severity.BLOCK: 0, Severity.WARNING: 1, Severity.INFO: 2}
     html: str = _template().render(
-        banner=BANNER, watermark=WATERMARK, sections=sections, numbering=plan.spine.numbering, levels=_levels(plan),
+        banner=BANNER, watermark=plan.watermark(), sections=sections, numbering=plan.spine.numbering,
+        levels=_levels(plan), log=change_log(plan, history), not_an_identity=NOT_AN_IDENTITY,
         findings=sorted(plan.findings, key=lambda f: order[f.severity]), missing=plan.missing_targets,
         overview=None if overview is None else (_data_uri(overview), overview.caption), legend=_legend(plan),
-        study=_study_facts(plan, plan_sha256), measured=_measured(plan), plan_sha256=plan_sha256, plot=_PLOT,
+        study=_study_facts(plan, plan_sha256, now or datetime.fromisoformat(plan.run.finished)),
+        measured=_measured(plan), plan_sha256=plan_sha256, plot=_PLOT,
         title=_title(plan.request.procedure), notices=plan.notices, versions=sorted(plan.run.versions.items()))
     return html

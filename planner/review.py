@@ -7,6 +7,7 @@ writers apart; whoever saved second is told, reloads and decides again. Nothing 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -275,12 +276,12 @@ class Review:
 
     def draw_report(self) -> None:
         """Draw ``report.html`` from the plan as it stands, and record its hash."""
-        import hashlib
-
         from planner.report import render_report
 
-        page = render_report(self.plan, hashlib.sha256(dump(self._document)).hexdigest()).encode("utf-8")
-        entry = rendered_entry(self.head, {REPORT_FILE: hashlib.sha256(page).hexdigest()}, self._time(),
+        now = self._clock()
+        page = render_report(self.plan, hashlib.sha256(dump(self._document)).hexdigest(), history=self.history,
+                             now=now).encode("utf-8")
+        entry = rendered_entry(self.head, {REPORT_FILE: hashlib.sha256(page).hexdigest()}, now.isoformat(),
                                {"nerveplan": package_version()})
         self._save(apply(self._state, entry), report=page)
 

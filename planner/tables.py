@@ -71,9 +71,10 @@ def _why_nothing(plan: Mapping[str, Any]) -> str:
 
 
 def target_rows(study: str, plan: Mapping[str, Any]) -> list[dict[str, object]]:
-    """One row per target of a finished study, with its best placement's first needle."""
+    """One row per target of a finished study: where it stands, and the first needle of the placement that is shown."""
     targets = {target["id"]: target for target in plan["targets"]}
-    return [_target_row(study, plan["state"], targets[p["target_id"]], p) for p in plan["proposals"]]
+    states = {review["target_id"]: review["state"] for review in plan["reviews"]}
+    return [_target_row(study, states[p["target_id"]], targets[p["target_id"]], p) for p in plan["proposals"]]
 
 
 def _target_row(study: str, state: str, target: Mapping[str, Any], proposal: Mapping[str, Any]) -> dict[str, object]:
@@ -84,7 +85,7 @@ def _target_row(study: str, state: str, target: Mapping[str, Any], proposal: Map
         "status": proposal["status"], "reason": proposal["reason"], **_xyz("target", target["position"])}
     if not proposal["placements"]:
         return row
-    placement = proposal["placements"][0]
+    placement = min(proposal["placements"], key=lambda p: (p["rank"] != proposal["chosen_rank"], p["rank"]))
     needle = placement["needles"][0]
     angles, stock = needle["angles"], needle["needle"]
     known = [(value, name) for name, value in placement["clearance_mm"].items() if value is not None]
