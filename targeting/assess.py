@@ -1,4 +1,8 @@
-"""Judging a batch of needles: hard limits in a fixed order, the first that fails counts; then what ranks the rest."""
+"""Judging needles: hard limits in a fixed order; then what ranks the rest.
+
+A batch of candidates meets the limits one after another and the first that fails counts. A single needle that a person
+placed meets the same limits, and every one that fails is kept.
+"""
 
 from __future__ import annotations
 
@@ -7,25 +11,29 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from segmentation.anatomy import StructureName
 from targeting.angles import oblique_tilt
 from targeting.candidates import Needles
 from targeting.kernels import OPEN, electrode_along, find_contact, find_exit, least_slack
+from targeting.limits import Limit
 from targeting.model import RejectionReason
 from targeting.needles import longest_path
 from targeting.procedures import ProcedureKind
 from targeting.scene import Scene
 from targeting.targets import neck_fraction
 
-__all__ = ["ADMITTED", "Batch", "assess", "robustness"]
+__all__ = ["BEYOND_REACH_MM", "Batch", "assess", "judge", "robustness"]
 
 Array = NDArray[np.float64]
 Flags = NDArray[np.bool_]
-#: `Batch.reason` of a needle that keeps every hard limit; others index `REASONS`.
-ADMITTED = -1
-REASONS = tuple(RejectionReason)
+Rows = NDArray[np.intp]
 _CONTACT_START_MM = 9.0
 _CONTACT_GAP_MM = 0.1
 _SIDE_MM = 1.0
+#: Skin is looked for this far beyond the reach of the longest needle, mm.
+BEYOND_REACH_MM = 60.0
+#: An entry this far from where the line leaves the body is on the skin, beside half a voxel, mm.
+_ON_SKIN_MM = 1.0
 
 
 @dataclass(eq=False)
@@ -37,10 +45,12 @@ class Batch:
     tips : (n, 3) LPS mm
     lengths : (n,) mm
         Tip to skin, or to the end of what was measured where `open_end`.
-    reason : (n,) int
-        ADMITTED or an index into `REASONS`.
-    miss : (n,) float
-        How far a rejected needle is from its limit, in the limit's unit, larger is worse.
+    admitted : (n,) bool
+        Needles that keep every hard limit so far.
+    broken : list of (Limit, (m,) rows, (m,) values)
+        The limits that were broken, by which needles, and the value each of them reached.
+    every : bool
+        Needles that broke a limit go on to the next one; else the first that fails counts.
     slack, slack_at : (n,) mm
         Least distance less margin less radius over the structures, and how far from the tip.
     bone, bone_at : (n,) mm
@@ -56,13 +66,14 @@ class Batch:
     open_end: Flags
     oblique: Array
     tilt: Array
-    reason: NDArray[np.int64]
-    miss: Array
+    admitted: Flags
     slack: Array
     slack_at: Array
     bone: Array
     bone_at: Array
     electrode: dict[str, Array] = field(default_factory=dict)
+    broken: list[tuple[Limit, Rows, Array]] = field(default_factory=list)
+    every: bool = False
 
     def __len__(self) -> int:
         return len(self.tips)
@@ -77,20 +88,16 @@ class Batch:
         """(n, 3) LPS mm on the skin, or the last place measured."""
         return self.tips - self.lengths[:, None] * self.directions
 
-    @property
-    def admitted(self) -> Flags:
-        """(n,) needles that keep every hard limit."""
-        return np.asarray(self.reason == ADMITTED)
+    def reject(self, which: Rows, limit: Limit, values: Array) -> None:
+        """Turn down the needles of `which` whose value breaks a limit."""
+        bad = (limit.miss(values) > 0) & (self.admitted[which] | self.every)
+        if bad.any():
+            self.admitted[which[bad]] = False
+            self.broken.append((limit, which[bad], values[bad]))
 
-    def reject(self, which: NDArray[np.intp], reason: RejectionReason, miss: Array) -> None:
-        """Turn down the needles of `which` whose `miss` is positive."""
-        bad = miss > 0
-        self.reason[which[bad]] = REASONS.index(reason)
-        self.miss[which[bad]] = miss[bad]
-
-    def left(self) -> NDArray[np.intp]:
-        """Needles not turned down so far."""
-        return np.flatnonzero(self.admitted)
+    def left(self) -> Rows:
+        """Needles that the next limit is asked of."""
+        return np.arange(len(self)) if self.every else np.flatnonzero(self.admitted)
 
 
 def _empty_batch(scene: Scene, needles: Needles) -> Batch:
@@ -98,103 +105,149 @@ def _empty_batch(scene: Scene, needles: Needles) -> Batch:
     oblique, tilt = oblique_tilt(scene.frame, scene.target.side, needles.directions)
     nothing = np.full(n, np.nan)
     return Batch(needles, needles.points.copy(), np.zeros(n), np.zeros(n, np.bool_), oblique, tilt,
-                 np.full(n, ADMITTED, np.int64), np.zeros(n), nothing.copy(), np.zeros(n), nothing.copy(), np.zeros(n))
+                 np.ones(n, np.bool_), nothing.copy(), np.zeros(n), nothing.copy(), np.zeros(n))
 
 
 def _check_angles(scene: Scene, batch: Batch) -> None:
     band = scene.band
-    excess = np.zeros(len(batch))
-    for limit, values in ((band.oblique_limit, batch.oblique), (band.tilt_limit, batch.tilt)):
-        excess = np.maximum(excess, np.maximum(limit.low - values, values - limit.high))
-    batch.reject(np.arange(len(batch)), RejectionReason.ANGLE_BAND, excess - 1e-6)
+    for name, allowed, angle in (("oblique angle", band.oblique_limit, batch.oblique),
+                                 ("tilt", band.tilt_limit, batch.tilt)):
+        left = batch.left()
+        words = f"{name} {{miss:.1f}} degrees outside {allowed.low:.0f} to {allowed.high:.0f} degrees{{best}}"
+        excess = np.maximum(allowed.low - angle[left], angle[left] - allowed.high)
+        batch.reject(left, Limit(RejectionReason.ANGLE_BAND, 0.0, words), excess)
 
 
-def _check_block_tip(scene: Scene, batch: Batch) -> None:
-    """Advance each needle to the bone: it must touch near the target, behind the foramen, and nothing before."""
+def _advance_to_bone(scene: Scene, batch: Batch) -> None:
+    """Advance each needle of a block to the bone, which it must meet near the target and not before."""
     rule, left = scene.procedure.tip, batch.left()
     aims, directions = batch.needles.points[left], batch.directions[left]
     s, nearest = find_contact(scene.fields.bones, scene.inverse, scene.origin, aims, directions, _CONTACT_START_MM,
                               rule.to_target.value + 1.0, _CONTACT_GAP_MM)
     touching = np.isfinite(s)
+    batch.reject(left, Limit(RejectionReason.TIP_RULE, _CONTACT_GAP_MM,
+                             "the tip does not rest on the bone at the target, {value:.1f} mm off{best}"),
+                 np.where(touching, 0.0, np.maximum(nearest, _CONTACT_GAP_MM + 1e-3)))
     s = np.where(touching, s, 0.0)
-    tips = aims - s[:, None] * directions
-    batch.tips[left] = tips
-    away = np.linalg.norm(tips - scene.target.position, axis=1) - rule.to_target.value
-    batch.reject(left, RejectionReason.BONE_ON_PATH, np.where(touching & (s > 0), away, 0.0))
-    batch.reject(left, RejectionReason.TIP_RULE, np.where(touching & (s <= 0), away, 0.0))
-    batch.reject(left, RejectionReason.TIP_RULE, np.where(touching, 0.0, np.maximum(nearest, 1e-3)))
-    ventral, dorsal = scene.target.course.neck
-    behind = neck_fraction(scene.target.course, tips) * float(np.linalg.norm(dorsal - ventral))
-    still = batch.left()
-    batch.reject(still, RejectionReason.TIP_RULE, rule.ventral_gap.value - behind[np.isin(left, still)])
+    batch.tips[left] = aims - s[:, None] * directions
+    away = np.linalg.norm(batch.tips[left] - scene.target.position, axis=1)
+    batch.reject(left, Limit(RejectionReason.BONE_ON_PATH, rule.to_target.value,
+                             "bone lies on the way, {value:.1f} mm before the target{best}"),
+                 np.where(s > 0, away, 0.0))
+
+
+def _check_block_tip(scene: Scene, batch: Batch) -> None:
+    """The tip is near the target and behind the foramen."""
+    rule, left = scene.procedure.tip, batch.left()
+    away = np.linalg.norm(batch.tips[left] - scene.target.position, axis=1)
+    batch.reject(left, Limit(RejectionReason.TIP_RULE, rule.to_target.value,
+                             "the tip lies {value:.1f} mm from the target{best}, {bound:.1f} allowed"), away)
+    left, scale = batch.left(), scene.neck_length
+    if scale > 0:
+        behind = neck_fraction(scene.target.course, batch.tips[left]) * scale
+        batch.reject(left, Limit(
+            RejectionReason.TIP_RULE, rule.ventral_gap.value,
+            "the tip lies {value:.1f} mm behind the foramen's posterior wall{best}, {bound:.1f} needed", True), behind)
 
 
 def _check_electrode(scene: Scene, batch: Batch) -> None:
     """Parallel to the nerve, beside bone and not in it, close to the nerve, no spinal nerve in the 50 C zone."""
-    rule, tip = scene.electrode, scene.procedure.tip
-    along = scene.nerve_middle[1]
-    angle = np.degrees(np.arccos(np.clip(batch.directions @ along, -1.0, 1.0)))
+    rule = scene.electrode
+    if scene.has_course:
+        batch.electrode["parallel"] = np.degrees(np.arccos(np.clip(batch.directions @ scene.nerve_middle[1], -1., 1.)))
+        left = batch.left()
+        batch.reject(left, Limit(RejectionReason.PARALLELISM, rule.parallel_limit.value,
+                                 "{value:.0f} degrees to the nerve{best}, {bound:.0f} allowed"),
+                     batch.electrode["parallel"][left])
+    left, scale = batch.left(), scene.neck_length
+    if scale > 0:
+        batch.reject(left, Limit(
+            RejectionReason.TIP_RULE, rule.tip_neck.value * scale,
+            "the tip lies {value:.1f} mm behind the ventral margin of the articular process{best}, {bound:.1f} needed",
+            True), neck_fraction(scene.target.course, batch.tips[left]) * scale)
     left = batch.left()
-    batch.reject(left, RejectionReason.PARALLELISM, angle[left] - rule.parallel_limit.value - 1e-6)
-    left = batch.left()
-    t = neck_fraction(scene.target.course, batch.tips[left])
-    scale = float(np.linalg.norm(scene.target.course.neck[1] - scene.target.course.neck[0]))
-    batch.reject(left, RejectionReason.TIP_RULE, (rule.tip_neck.value - t) * scale)
-    left = batch.left()
+    _measure_electrode(scene, batch, left)
+    found, tip = {name: column[left] for name, column in batch.electrode.items()}, scene.procedure.tip
+    if not batch.every:  # one needle is held against the masks themselves
+        batch.reject(left, Limit(RejectionReason.TIP_RULE, scene.radius - tip.bone_overlap.value,
+                                 "the active tip lies {miss:.1f} mm too deep in bone{best}", True), found["near"])
+        batch.reject(left, Limit(RejectionReason.TIP_RULE, tip.bone_gap.value,
+                                 "the tip lies {value:.1f} mm off the bone{best}, {bound:.1f} allowed"), found["gap"])
+    if scene.has_course:
+        batch.reject(left, Limit(
+            RejectionReason.TIP_RULE, rule.nerve_gap.value,
+            "the active tip lies {value:.1f} mm from the nerve{best}, {bound:.1f} allowed"), found["nerve_gap"])
+    batch.reject(left, Limit(RejectionReason.HEATED_NERVE, 0.0,
+                             "the exiting nerve lies {miss:.1f} mm inside the 50 C zone{best}", True,
+                             StructureName.FORAMEN_CONTENTS.value), found["hot"])
+
+
+def _measure_electrode(scene: Scene, batch: Batch, left: Rows) -> None:
+    """Fill `Batch.electrode` for some needles."""
+    rule = scene.electrode
     out = electrode_along(
         scene.fields.bones, scene.fields.foramen, scene.inverse, scene.origin, batch.tips[left],
-        batch.directions[left], scene.heat_reach, scene.nerve, scene.wanted, 0.25, scene.active, tip.zone.value,
-        scene.procedure.capture.radius.value, scene.radius + rule.contact.value)
-    n = len(batch)
+        batch.directions[left], scene.heat_reach, scene.nerve, scene.wanted, 0.25, scene.active,
+        scene.procedure.tip.zone.value, scene.procedure.capture.radius.value, scene.radius + rule.contact.value)
     columns = dict(zip(("near", "gap", "contact", "hot", "warm", "nerve_gap", "captured"), out.T, strict=True))
     for name, column in columns.items():
-        batch.electrode[name] = np.full(n, np.nan)
+        batch.electrode[name] = np.full(len(batch), np.nan)
         batch.electrode[name][left] = column
-    batch.electrode["parallel"] = angle
-    for reason, miss in (
-            (RejectionReason.TIP_RULE, scene.radius - tip.bone_overlap.value - columns["near"]),
-            (RejectionReason.TIP_RULE, columns["gap"] - tip.bone_gap.value),
-            (RejectionReason.TIP_RULE, columns["nerve_gap"] - rule.nerve_gap.value),
-            (RejectionReason.HEATED_NERVE, -columns["hot"])):
-        batch.reject(left, reason, np.where(batch.admitted[left], miss, 0.0))
+
+
+def _find_skin(scene: Scene, batch: Batch) -> None:
+    """Follow each needle back from its tip to the skin or to the end of what was measured."""
+    left = batch.left()
+    s, how = find_exit(scene.fields.state, scene.inverse, scene.origin, batch.tips[left], batch.directions[left],
+                       longest_path(scene.procedure) + BEYOND_REACH_MM)
+    batch.lengths[left], batch.open_end[left] = s, how == OPEN
 
 
 def _check_skin(scene: Scene, batch: Batch, allow_open: bool) -> None:
-    """On the skin, in view, on the target's side, within reach."""
-    left, limit = batch.left(), longest_path(scene.procedure)
-    s, how = find_exit(scene.fields.state, scene.inverse, scene.origin, batch.tips[left], batch.directions[left],
-                       limit + 60.0)
-    batch.lengths[left] = s
-    batch.open_end[left] = how == OPEN
+    """In view, on the target's side, within reach."""
+    left = batch.left()
     if not allow_open:
-        batch.reject(left, RejectionReason.SKIN_NOT_IN_VIEW, (how == OPEN).astype(np.float64))
+        batch.reject(left, Limit(RejectionReason.SKIN_NOT_IN_VIEW, None,
+                                 "the skin over the path is not in the scan"), batch.open_end[left].astype(np.float64))
     left = batch.left()
-    entries = batch.tips[left] - batch.lengths[left, None] * batch.directions[left]
+    entries = batch.entries[left]
     side = (entries - scene.target.carrier.body_center) @ scene.lateral
-    batch.reject(left, RejectionReason.ENTRY_SIDE, _SIDE_MM - side)
-    left = batch.left()
-    batch.reject(left, RejectionReason.REACH, batch.lengths[left] - limit)
+    batch.reject(left, Limit(RejectionReason.ENTRY_SIDE, _SIDE_MM, "the skin entry is not on the target's side", True),
+                 side)
+    left, reserve = batch.left(), scene.procedure.reach.reserve_hard.value
+    words = ("{value:.0f} mm deep{best}, the " + ("longest " if scene.needle is None else "")
+             + f"needle reaches {{bound:.0f}} mm with {reserve:.0f} mm left outside")
+    batch.reject(left, Limit(RejectionReason.REACH, scene.longest_path, words), batch.lengths[left])
     if scene.procedure.electrode is not None:
         left = batch.left()
-        depth = batch.lengths[left] - scene.active
-        batch.reject(left, RejectionReason.ACTIVE_TIP_DEPTH, scene.electrode.active_depth.value - depth)
+        batch.reject(left, Limit(
+            RejectionReason.ACTIVE_TIP_DEPTH, scene.electrode.active_depth.value,
+            "active tip {value:.0f} mm under the skin{best}, {bound:.0f} needed", True),
+            batch.lengths[left] - scene.active)
 
 
-def _check_path(scene: Scene, batch: Batch) -> None:
+def _measure_path(scene: Scene, batch: Batch, left: Rows) -> None:
     """Margins along the whole needle, bone before the tip zone."""
-    left = batch.left()
     slack, slack_at, bone, bone_at = least_slack(
         scene.fields.combined, scene.fields.bones, scene.inverse, scene.origin, batch.tips[left],
         batch.directions[left], batch.lengths[left], scene.procedure.tip.zone.value)
     batch.slack[left], batch.slack_at[left] = slack - scene.radius, slack_at
     batch.bone[left], batch.bone_at[left] = bone - scene.radius, bone_at
-    batch.reject(left, RejectionReason.MARGIN, -batch.slack[left])
+
+
+def _check_path(scene: Scene, batch: Batch) -> None:
+    """The margin of every structure, by the merged field, and no bone before the tip zone."""
     left = batch.left()
-    batch.reject(left, RejectionReason.BONE_ON_PATH, -batch.bone[left])
+    _measure_path(scene, batch, left)
+    batch.reject(left, Limit(RejectionReason.MARGIN, 0.0, "a margin is missed by {miss:.1f} mm{best}", True),
+                 batch.slack[left])
+    left = batch.left()
+    batch.reject(left, Limit(RejectionReason.BONE_ON_PATH, 0.0, "bone lies on the way before the target", True),
+                 batch.bone[left])
 
 
 def assess(scene: Scene, needles: Needles, *, allow_open: bool = False) -> Batch:
-    """Judge a batch.
+    """Judge a batch of candidates.
 
     Parameters
     ----------
@@ -206,9 +259,38 @@ def assess(scene: Scene, needles: Needles, *, allow_open: bool = False) -> Batch
     if scene.procedure.kind is ProcedureKind.RF:
         _check_electrode(scene, batch)
     else:
+        _advance_to_bone(scene, batch)
         _check_block_tip(scene, batch)
+    _find_skin(scene, batch)
     _check_skin(scene, batch, allow_open)
     _check_path(scene, batch)
+    return batch
+
+
+def judge(scene: Scene, tip: Array, direction: Array, length_mm: float | None) -> Batch:
+    """Hold one needle against every limit that needs no mask; margins and bone are left to `targeting.confirm`.
+
+    Parameters
+    ----------
+    tip, direction : (3,) LPS mm, (3,) unit, entry to tip
+    length_mm : float or None
+        Tip to entry; None follows the path to the skin or to the end of what was measured, and asks for no entry.
+    """
+    batch = _empty_batch(scene, Needles(tip[None].copy(), direction[None].copy()))
+    batch.every = True
+    _check_angles(scene, batch)
+    (_check_electrode if scene.procedure.kind is ProcedureKind.RF else _check_block_tip)(scene, batch)
+    _find_skin(scene, batch)
+    if length_mm is not None:
+        off = np.array([length_mm - batch.lengths[0]])
+        batch.lengths[0] = length_mm
+        near = _ON_SKIN_MM + 0.5 * float(np.linalg.norm(scene.fields.grid.spacing))
+        if not batch.open_end[0]:
+            where = "outside" if off[0] > 0 else "inside"
+            batch.reject(np.array([0]), Limit(RejectionReason.ENTRY_OFF_SKIN, near,
+                                              f"the entry lies {{value:.1f}} mm {where} the skin"), np.abs(off))
+    _check_skin(scene, batch, length_mm is None)
+    _measure_path(scene, batch, np.array([0]))
     return batch
 
 

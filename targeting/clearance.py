@@ -25,7 +25,7 @@ __all__ = ["Boxes", "ClearanceMeter", "boxes_of"]
 
 Array = NDArray[np.float64]
 _DEPTH_MM = 6.0
-_BONE_NEAR_MM = 5.0
+_INSIDE_STEP_MM = 0.25
 _GROUP_MM = 12.0
 
 
@@ -82,6 +82,21 @@ def _to_box(a: Array, d: Array, c: Array, half: Array) -> float:
 
 
 @compiled
+def _goes_in(mask: NDArray[np.bool_], spacing: Array, a: Array, b: Array, length: float) -> bool:
+    """Whether a segment, given in mm along the lattice, has a point inside the mask, looked at each 0.25 mm."""
+    nz, ny, nx = mask.shape
+    count = max(int(length / _INSIDE_STEP_MM + 1e-6), 2)
+    for n in range(count):
+        t = n / (count - 1)
+        i = math.floor((a[0] + t * (b[0] - a[0])) / spacing[0] + 0.5)
+        j = math.floor((a[1] + t * (b[1] - a[1])) / spacing[1] + 0.5)
+        k = math.floor((a[2] + t * (b[2] - a[2])) / spacing[2] + 0.5)
+        if 0 <= i < nx and 0 <= j < ny and 0 <= k < nz and mask[k, j, i]:
+            return True
+    return False
+
+
+@compiled
 def _segment_to_boxes(a: Array, b: Array, centres: Array, half: Array, starts: NDArray[np.int64],
                       balls: Array) -> float:
     """Least distance from the segment a-b to the boxes, mm; 0 when it enters one.
@@ -102,6 +117,21 @@ def _segment_to_boxes(a: Array, b: Array, centres: Array, half: Array, starts: N
             if _to_point(a, d, centres[n]) - radius < best:
                 best = min(best, _to_box(a, d, centres[n], half))
     return best
+
+
+@compiled
+def _balls(centres: Array, starts: NDArray[np.int64], half: float) -> Array:
+    """(g, 4) centre and radius of a ball about the boxes of each group."""
+    out = np.zeros((len(starts) - 1, 4))
+    for g in range(len(out)):
+        for n in range(starts[g], starts[g + 1]):
+            for axis in range(3):
+                out[g, axis] += centres[n, axis] / (starts[g + 1] - starts[g])
+        for n in range(starts[g], starts[g + 1]):
+            gap = math.sqrt((centres[n, 0] - out[g, 0]) ** 2 + (centres[n, 1] - out[g, 1]) ** 2
+                            + (centres[n, 2] - out[g, 2]) ** 2)
+            out[g, 3] = max(out[g, 3], gap + half)
+    return out
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,8 +157,17 @@ class Boxes:
     starts: NDArray[np.int64]
     balls: Array
 
+    @cached_property
+    def _inverse(self) -> Array:
+        """(3, 3) mm to mm along the lattice."""
+        return np.asarray(self.grid.spacing[:, None] * np.linalg.inv(self.grid.affine[:3, :3]))
+
+    @cached_property
+    def _spacing(self) -> Array:
+        return np.ascontiguousarray(self.grid.spacing)
+
     def _local(self, point: Array) -> Array:
-        return np.ascontiguousarray(to_index(self.grid, point) * self.grid.spacing)
+        return np.asarray(self._inverse @ (point - self.grid.affine[:3, 3]))
 
     def _inside(self, points: Array) -> NDArray[np.bool_]:
         index = np.rint(to_index(self.grid, points)).astype(int)
@@ -155,31 +194,35 @@ class Boxes:
         """Distance from the segment a-b (LPS mm) to the mask; negative by how deep it lies inside; inf when empty."""
         if not len(self.centres):
             return float("inf")
-        points = a + (b - a) * np.linspace(0, 1, max(int(np.linalg.norm(b - a) / 0.25 + 1e-6), 2))[:, None]
-        points = points[self._inside(points)]
-        if len(points):
-            return -self._depth(points)
-        return float(_segment_to_boxes(self._local(a), self._local(b), self.centres, 0.5 * self.grid.spacing,
-                                       self.starts, self.balls))
+        start, end, length = self._local(a), self._local(b), float(np.linalg.norm(b - a))
+        if _goes_in(self.mask, self._spacing, start, end, length):
+            points = a + (b - a) * np.linspace(0, 1, max(int(length / _INSIDE_STEP_MM + 1e-6), 2))[:, None]
+            return -self._depth(points[self._inside(points)])
+        return float(_segment_to_boxes(start, end, self.centres, 0.5 * self._spacing, self.starts, self.balls))
+
+
+def _extent(mask: NDArray[np.bool_]) -> tuple[slice, slice, slice]:
+    """The box of a mask and one voxel more on every side; empty slices for an empty mask."""
+    out = []
+    for axis in range(3):
+        seen = np.flatnonzero(mask.any(axis=tuple(n for n in range(3) if n != axis)))
+        out.append(slice(max(seen[0] - 1, 0), seen[-1] + 2) if len(seen) else slice(0, 0))
+    return out[0], out[1], out[2]
 
 
 def boxes_of(mask: NDArray[np.bool_], grid: Grid) -> Boxes:
     """Collect the boundary voxels of a mask, in groups that share a cube of `_GROUP_MM`."""
-    count = _boundary(mask, np.empty((0, 3), np.int32))
-    index = np.empty((count, 3), np.int32)
-    _boundary(mask, index)
-    centres = index * grid.spacing
+    cut = _extent(mask)
+    part = mask[cut]
+    index = np.empty((_boundary(part, np.empty((0, 3), np.int32)), 3), np.int32)
+    _boundary(part, index)
+    centres = (index + np.array([c.start for c in cut[::-1]])) * grid.spacing
     cell = np.floor(centres / _GROUP_MM).astype(np.int64) @ np.array([1, 1 << 20, 1 << 40])
     order = np.argsort(cell, kind="stable")
     centres, cell = np.ascontiguousarray(centres[order]), cell[order]
-    starts = np.flatnonzero(np.diff(cell, prepend=-1, append=-1)) if count else np.zeros(1, np.int64)
-    half = 0.5 * float(np.linalg.norm(grid.spacing))
-    balls = np.empty((len(starts) - 1, 4))
-    for g in range(len(balls)):
-        group = centres[starts[g]:starts[g + 1]]
-        balls[g, :3] = group.mean(axis=0)
-        balls[g, 3] = np.linalg.norm(group - balls[g, :3], axis=1).max() + half
-    return Boxes(grid, mask, centres, starts.astype(np.int64), balls)
+    starts = np.flatnonzero(np.diff(cell, prepend=-1, append=-1)) if len(index) else np.zeros(1, np.int64)
+    starts = starts.astype(np.int64)
+    return Boxes(grid, mask, centres, starts, _balls(centres, starts, 0.5 * float(np.linalg.norm(grid.spacing))))
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,10 +238,14 @@ class ClearanceMeter:
                  if s.mask is not None}
         return {name: boxes for name, boxes in found.items() if len(boxes.centres)}
 
-    def bone_gap(self, a: Array, b: Array) -> float:
-        """Distance from the segment a-b to the nearest labelled bone; inf when none lies within `_BONE_NEAR_MM`."""
-        grid, cut = crop_grid(self.spine.grid, np.stack([a, b]), _BONE_NEAR_MM)
-        return boxes_of(np.ascontiguousarray(self.spine.labels[cut] > 0), grid).gap(a, b)
+    @cached_property
+    def bones(self) -> Boxes:
+        """Every labelled bone."""
+        return boxes_of(self.spine.labels > 0, self.spine.grid)
+
+    def prepare(self) -> None:
+        """Read every mask now rather than on first use."""
+        _ = self.structures, self.bones
 
     def reason_missing(self, name: StructureName) -> str:
         """Why there is no clearance to a structure."""

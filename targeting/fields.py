@@ -24,6 +24,7 @@ from imaging.volume import Grid, Volume
 from segmentation.anatomy import StructureName
 from segmentation.spine import Spine
 from targeting.angles import direction_grid
+from targeting.clearance import Boxes, boxes_of
 from targeting.distance import signed_distance
 from targeting.kernels import INSIDE, OPEN, find_exit
 from targeting.model import Target
@@ -60,6 +61,8 @@ class PathFields:
         Signed distance to every labelled vertebra and the sacrum, and to bone that only the CT shows.
     foramen : (z, y, x) float32, mm
         Signed distance to the contents of the foramina.
+    unlabelled : Boxes
+        Bone that only the CT shows.
     state : (z, y, x) uint8
         AIR, INSIDE or OPEN (not measured).
     labels : (z, y, x)
@@ -72,6 +75,7 @@ class PathFields:
     structures: tuple[StructureName, ...]
     bones: NDArray[np.float32]
     foramen: NDArray[np.float32]
+    unlabelled: Boxes
     state: NDArray[np.uint8]
     labels: NDArray[Any]
 
@@ -105,12 +109,13 @@ class PathFields:
 
 
 def body_state(spine: Spine) -> NDArray[np.uint8]:
-    """(z, y, x) AIR, INSIDE or OPEN from the body mask and the part of the scan that was measured."""
-    if spine.body is None:
-        return np.full(spine.grid.shape, OPEN, np.uint8)
-    state = spine.body.astype(np.uint8)
+    """(z, y, x) AIR, INSIDE or OPEN from the body mask and the part of the scan that was measured.
+
+    Without a body mask nothing is known to be air: paths run to the end of the scan.
+    """
+    state = np.ones(spine.grid.shape, np.uint8) if spine.body is None else spine.body.astype(np.uint8)
     if spine.reconstructed is not None:
-        state[~spine.reconstructed & ~spine.body] = OPEN
+        state[~spine.reconstructed & ((state != INSIDE) | (spine.body is None))] = OPEN
     return state
 
 
@@ -150,16 +155,19 @@ def _unlabelled_bone(values: NDArray[np.float32], bones: NDArray[np.float32], st
 
 
 def build_fields(spine: Spine, targets: Sequence[Target], procedure: Procedure,
-                 volume: Volume | None = None) -> PathFields:
+                 volume: Volume | None = None, also: Array | None = None) -> PathFields:
     """Crop, thin and measure: one field per structure in reach, merged into distance less margin.
 
-    Structures without a mask are left out here; `targeting.planning` says what that forbids. With the CT at hand,
-    dense matter that no label holds counts as bone too.
+    Besides every admissible path the fields cover the points of `also`, (n, 3) LPS mm. Structures without a mask are
+    left out here; `targeting.blocked` says what that forbids. With the CT at hand, dense matter that no label holds
+    counts as bone too.
     """
     state = body_state(spine)
     # turned to the nearest anatomical axes first, so that the order in which a scan is stored changes nothing
     axes = canonical_axes(spine.grid)
-    cropped, cut = crop_grid(axes.grid, path_hull(spine, targets, procedure, state), FIELD_CAP_MM)
+    hull = path_hull(spine, targets, procedure, state)
+    hull = hull if also is None else np.concatenate([hull, also])
+    cropped, cut = crop_grid(axes.grid, hull, FIELD_CAP_MM)
     stride = _thinning(cropped)
     affine = cropped.affine.copy()
     affine[:3, :3] *= stride[::-1]
@@ -186,10 +194,11 @@ def build_fields(spine: Spine, targets: Sequence[Target], procedure: Procedure,
         measured = later.result()
     bones = np.full(grid.shape, FIELD_CAP_MM, np.float32) if measured is None else measured
     state = np.ascontiguousarray(axes.apply(state)[thin])
+    other = np.zeros(grid.shape, np.bool_)
     if volume is not None and volume.modality == "CT":
         values = axes.apply(volume.array)[thin] * np.float32(volume.slope) + np.float32(volume.intercept)
         other = _unlabelled_bone(values, bones, state, procedure.unlabelled_bone, float(np.prod(grid.spacing)))
         if other.any():
             np.minimum(bones, signed_distance(other, grid.spacing, FIELD_CAP_MM, _DEPTH_CAP_MM), out=bones)
     _log.info("fields on %s voxels of %s mm", grid.shape, np.round(grid.spacing, 2).tolist())
-    return PathFields(grid, combined, owner, names, bones, foramen, state, labels)
+    return PathFields(grid, combined, owner, names, bones, foramen, boxes_of(other, grid), state, labels)

@@ -14,8 +14,8 @@ from segmentation.anatomy import Nerve, StructureName
 from segmentation.spine import NerveCourse, Vertebra
 
 __all__ = [
-    "CapturePoint", "ConfidenceWord", "Needle", "NeedlePose", "Placement", "PlacementKind", "Proposal",
-    "ProposalStatus", "Rejection", "RejectionReason", "Target", "confidence_word",
+    "BrokenLimit", "CapturePoint", "ConfidenceWord", "Evaluation", "Needle", "NeedlePose", "Placement",
+    "PlacementKind", "Proposal", "ProposalStatus", "Rejection", "RejectionReason", "Target", "confidence_word",
 ]
 
 Array = NDArray[np.float64]
@@ -68,6 +68,8 @@ class RejectionReason(StrEnum):
     HEATED_NERVE = "heated_nerve"
     STRUCTURE_NOT_COMPUTED = "structure_not_computed"
     METAL_NEARBY = "metal_nearby"
+    ENTRY_OFF_SKIN = "entry_off_skin"
+    TARGET_WITHHELD = "target_withheld"
 
 
 @dataclass(frozen=True)
@@ -195,6 +197,45 @@ class Rejection:
     best: float | None
     count: int
     sentence: str
+
+
+@dataclass(frozen=True)
+class BrokenLimit:
+    """A hard limit that one needle does not keep.
+
+    Attributes
+    ----------
+    limit, value : float or None
+        What is asked and what the needle reaches, mm or degrees; None where it is a yes or no.
+    sentence : str
+        For a person, e.g. "4.1 mm to the canal, 5.0 mm needed".
+    """
+
+    reason: RejectionReason
+    structure: str | None
+    limit: float | None
+    value: float | None
+    sentence: str
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """The judgement of one needle wherever a person put it.
+
+    Attributes
+    ----------
+    status : ProposalStatus
+        PROPOSED with an entry on the skin, DIRECTION_ONLY without; NONE when a hard limit is broken.
+    placement : Placement
+        Its pose, clearances, capture curve and objectives, whatever limits it breaks.
+    broken : tuple of BrokenLimit
+        Every hard limit it breaks, not only the first; empty when it could have been proposed.
+    """
+
+    target: Target
+    status: ProposalStatus
+    placement: Placement
+    broken: tuple[BrokenLimit, ...]
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,7 @@ __all__ = ["Scores", "differs", "pareto", "score"]
 Array = NDArray[np.float64]
 #: Angles closer than this are one angle: candidates stand exactly on a band's limit.
 _SAME_DEG = 1e-6
-#: Objective name -> (n,) values, 0 to 1, 1 best.
+#: Objective name -> (n,) values, 0 to 1, 1 best; those of a nerve whose course is not known are left out.
 Scores = dict[str, Array]
 
 
@@ -42,15 +42,16 @@ def score(scene: Scene, batch: Batch, which: NDArray[np.intp], *, quick: bool = 
     }
     if procedure.kind is ProcedureKind.RF:
         rule, found = scene.electrode, batch.electrode
-        scores["captured"] = np.clip(found["captured"][which] / rule.captured_goal.value, 0.0, 1.0)
-        scores["parallel"] = np.clip(1.0 - found["parallel"][which] / rule.parallel_limit.value, 0.0, 1.0)
+        if scene.has_course:
+            scores["captured"] = np.clip(found["captured"][which] / rule.captured_goal.value, 0.0, 1.0)
+            scores["parallel"] = np.clip(1.0 - found["parallel"][which] / rule.parallel_limit.value, 0.0, 1.0)
         scores["contact"] = np.clip(found["contact"][which] / rule.contact_share.value, 0.0, 1.0)
     else:
         away = np.linalg.norm(batch.tips[which] - scene.target.position, axis=1)
         scores["on_target"] = np.clip(1.0 - away / procedure.tip.to_target.value, 0.0, 1.0)
     total = np.zeros(len(which))
     for name, weight in procedure.weights.items():
-        total += weight.value * scores[name]
+        total += weight.value * scores.get(name, np.zeros(len(which)))
     # rounded, so that equal choices stay equal in whatever way the patient lies and the first of them is taken
     total = np.where(usual, total, procedure.search.unusual_share.value * total)
     return np.asarray(np.round(total, 6), dtype=np.float64), scores

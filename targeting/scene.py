@@ -16,7 +16,8 @@ from targeting.constants import Interval
 from targeting.distance import ellipsoid_reach
 from targeting.fields import PathFields
 from targeting.kernels import sample_many
-from targeting.model import Target
+from targeting.model import Needle, Target
+from targeting.needles import longest_path
 from targeting.procedures import Procedure
 from targeting.procedures.schema import AngleBand, Electrode
 from targeting.targets import neck_fraction, sample_path
@@ -28,12 +29,19 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """A target, the fields about it and the procedure's numbers for its nerve."""
+    """A target, the fields about it and the procedure's numbers for its nerve.
+
+    Attributes
+    ----------
+    needle : Needle or None
+        The one that is meant; None stands for the procedure's stock, whose thickest shaft is then kept clear.
+    """
 
     spine: Spine
     fields: PathFields
     target: Target
     procedure: Procedure
+    needle: Needle | None = None
 
     @cached_property
     def inverse(self) -> Array:
@@ -58,7 +66,15 @@ class Scene:
     @cached_property
     def radius(self) -> float:
         """The needle's radius, mm."""
-        return 0.5 * self.procedure.stock[0].diameter_mm
+        needles = self.procedure.stock if self.needle is None else (self.needle,)
+        return 0.5 * max(needle.diameter_mm for needle in needles)
+
+    @cached_property
+    def longest_path(self) -> float:
+        """Deepest tip that the longest needle, or the one that is meant, reaches with the hard reserve left, mm."""
+        if self.needle is None:
+            return longest_path(self.procedure)
+        return self.needle.length_mm - self.procedure.reach.reserve_hard.value
 
     @cached_property
     def lateral(self) -> Array:
@@ -87,16 +103,29 @@ class Scene:
     @cached_property
     def active(self) -> float:
         """Length of the active tip, mm."""
-        return self.procedure.stock[0].active_tip_mm or 0.0
+        return (self.needle or self.procedure.stock[0]).active_tip_mm or 0.0
+
+    @cached_property
+    def has_course(self) -> bool:
+        """Whether the nerve's course is known; not for targets placed by hand."""
+        return len(self.target.course.path) > 1
+
+    @cached_property
+    def neck_length(self) -> float:
+        """Length of the neck from its ventral margin to the notch, mm; 0 when it was not found."""
+        return float(np.linalg.norm(self.target.course.neck[1] - self.target.course.neck[0]))
 
     @cached_property
     def nerve(self) -> Array:
         """(k, 3) LPS mm, dense points of the course."""
-        return np.ascontiguousarray(sample_path(self.target.course.path))
+        path = self.target.course.path
+        return np.ascontiguousarray(sample_path(path) if self.has_course else np.empty((0, 3)))
 
     @cached_property
     def wanted(self) -> NDArray[np.bool_]:
         """(k,) whether each dense point lies on the part of the neck to cover; the run over the lamina is past it."""
+        if not len(self.nerve) or self.neck_length == 0.0:
+            return np.zeros(len(self.nerve), np.bool_)
         t = neck_fraction(self.target.course, self.nerve)
         notch = int(np.argmin(np.linalg.norm(self.nerve - self.target.course.neck[1], axis=1)))
         on_neck = np.arange(len(t)) <= notch

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from segmentation.anatomy import StructureName
 from targeting.assess import Batch, assess
 from targeting.candidates import Needles, around, first_batch
 from targeting.clearance import ClearanceMeter
+from targeting.confirm import Measured, confirm
 from targeting.ranking import differs, pareto, score
 from targeting.scene import Scene
 
@@ -20,7 +20,6 @@ Array = NDArray[np.float64]
 _REFINEMENTS = ((1.0, 0.5), (0.5, 0.25))
 _SHORTLIST = 400
 _ATTEMPTS = 40
-_BONE_TOLERANCE_MM = 0.25
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,16 +34,15 @@ class Finalist:
         Weighted score.
     objectives : dict
         Objective name -> 0 to 1.
-    clearance, clearance_reason : dict
-        Exact, from the needle's surface.
+    measured : Measured
+        Exact clearances.
     """
 
     batch: Batch
     row: int
     total: float
     objectives: dict[str, float]
-    clearance: dict[StructureName, float | None]
-    clearance_reason: dict[StructureName, str]
+    measured: Measured
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,23 +87,12 @@ def _refine(scene: Scene, batch: Batch, row: int, allow_open: bool) -> tuple[Bat
 
 def _confirm(scene: Scene, meter: ClearanceMeter, batch: Batch, row: int) -> Finalist | None:
     """Measure a needle on the masks themselves; None when a margin, a bone or the carrier does not hold."""
-    tip, entry, direction = batch.tips[row], batch.entries[row], batch.directions[row]
-    clearance, reasons = meter.clearances(entry, tip, scene.radius)
-    for name, margin in scene.procedure.margins.items():
-        value = clearance[name]
-        if value is not None and value < margin.value:
-            return None
-    rule = scene.procedure.tip
-    last = tip - min(rule.zone.value, 0.9 * batch.lengths[row]) * direction
-    if (meter.bone_gap(entry, last) - scene.radius < -_BONE_TOLERANCE_MM
-            or meter.bone_gap(last, tip) - scene.radius < -rule.bone_overlap.value - _BONE_TOLERANCE_MM
-            or meter.bone_gap(tip, tip) > rule.bone_gap.value):
-        return None
-    nearest = scene.fields.label_at(tip + 0.5 * direction)
-    if nearest != scene.target.carrier.label:
+    measured = confirm(scene, meter, batch.entries[row], batch.tips[row], batch.directions[row],
+                       float(batch.lengths[row]))
+    if measured.broken:
         return None
     total, scores = score(scene, batch, np.array([row]))
-    return Finalist(batch, row, float(total[0]), {name: float(v[0]) for name, v in scores.items()}, clearance, reasons)
+    return Finalist(batch, row, float(total[0]), {name: float(v[0]) for name, v in scores.items()}, measured)
 
 
 def _finalists(scene: Scene, meter: ClearanceMeter, batch: Batch, allow_open: bool) -> tuple[list[Finalist], int]:

@@ -1,0 +1,118 @@
+"""A `Placement` from a needle that was judged: pose, needle, clearances, capture curve, objectives, one sentence."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from targeting.angles import make_pose
+from targeting.assess import Batch
+from targeting.confirm import Measured
+from targeting.limits import structure_words
+from targeting.model import CapturePoint, Needle, Placement, PlacementKind, RejectionReason
+from targeting.needles import choose_needle
+from targeting.procedures import ProcedureKind
+from targeting.scene import Scene
+from targeting.targets import neck_fraction
+from targeting.uncertainty import capture_assumptions, capture_curve
+
+__all__ = ["make_placement"]
+
+Array = NDArray[np.float64]
+_NO_COURSE = "no capture curve: the course of the nerve is not known here"
+
+
+def _offset_to_nerve(scene: Scene, tip: Array, direction: Array) -> tuple[Array, Array]:
+    """From the needle's working part to the nearest place of the course, (3,) mm, and the course's tangent there."""
+    along = np.clip((tip - scene.nerve) @ direction, 0.0, scene.active)
+    gaps = scene.nerve - (tip - along[:, None] * direction)
+    nearest = int(np.argmin(np.linalg.norm(gaps, axis=1)))
+    low, high = max(nearest - 4, 0), min(nearest + 4, len(scene.nerve) - 1)
+    tangent = scene.nerve[high] - scene.nerve[low]
+    tangent = tangent / np.linalg.norm(tangent)
+    gap = gaps[nearest]
+    return gap - (gap @ tangent) * tangent, tangent
+
+
+def _electrode_words(scene: Scene, batch: Batch, row: int) -> list[str]:
+    found = {name: float(column[row]) for name, column in batch.electrode.items()}
+    parts = []
+    if scene.has_course:
+        radius = scene.procedure.capture.radius.value
+        parts.append(f"{found['parallel']:.0f} degrees to the nerve")
+        parts.append(f"{found['captured']:.0f} mm of it within {radius:g} mm")
+    parts.append(f"{100 * found['contact']:.0f} percent of the active tip on bone")
+    if scene.has_course and found["parallel"] > scene.electrode.parallel_goal.value:
+        parts.append(f"less parallel than the goal of {scene.electrode.parallel_goal.value:.0f} degrees")
+    if scene.neck_length > 0 and (neck_fraction(scene.target.course, batch.tips[row])
+                                  < scene.electrode.tip_neck_warn.value):
+        parts.append("tip close to the ventral margin of the articular process")
+    if found["warm"] < 0:
+        parts.append("the exiting nerve lies inside the 45 C zone and its allowance")
+    return parts
+
+
+def _why(scene: Scene, batch: Batch, row: int, measured: Measured, length_mm: float | None,
+         reserve_mm: float | None) -> str:
+    """What speaks for a placement and what must be known about it, in one sentence."""
+    oblique, tilt = round(float(batch.oblique[row]), 6), round(float(batch.tilt[row]), 6)
+    turn = f"{abs(oblique):.0f} degrees {'lateral' if oblique >= 0 else 'medial'} of straight posterior"
+    parts = [f"{turn}, {abs(tilt):.0f} degrees toward the {'head' if tilt >= 0 else 'feet'}"]
+    if length_mm is not None and reserve_mm is not None:
+        short = reserve_mm < scene.procedure.reach.reserve.value
+        parts.append(f"{length_mm:.0f} mm deep measured supine"
+                     + (f", only {reserve_mm:.0f} mm left outside" if short else ""))
+    else:
+        parts.append(f"depth unknown, {float(batch.lengths[row]):.0f} mm of the path are in view")
+    near = [(value - scene.procedure.margins[name].value, name, value) for name, value in measured.clearance.items()
+            if value is not None and name in scene.procedure.margins and scene.procedure.margins[name].value > 0]
+    if near:
+        _, name, value = min(near)
+        parts.append(f"{value:.1f} mm to {structure_words(name)} at the tightest "
+                     f"({scene.procedure.margins[name].value:.1f} needed)")
+    if scene.procedure.kind is ProcedureKind.RF:
+        parts += _electrode_words(scene, batch, row)
+    else:
+        parts.append(f"tip {np.linalg.norm(batch.tips[row] - scene.target.position):.1f} mm from the target")
+    unusual = scene.band.oblique_usual.excess(oblique) + scene.band.tilt_usual.excess(tilt)
+    if unusual > 0.5:
+        parts.append("outside the usual angles")
+    return "; ".join(parts)
+
+
+def _needle(scene: Scene, batch: Batch, row: int, open_end: bool) -> Needle:
+    """The needle that is meant, else the stocked one that reaches, else the longest."""
+    longest = scene.procedure.stock[-1]
+    if scene.needle is not None:
+        return scene.needle
+    return longest if open_end else choose_needle(scene.procedure, float(batch.lengths[row])) or longest
+
+
+def make_placement(scene: Scene, batch: Batch, row: int, measured: Measured, objectives: dict[str, float],
+                   rank: int, open_end: bool) -> Placement:
+    """The placement of one judged needle.
+
+    Parameters
+    ----------
+    open_end : bool
+        Direction only: no entry and no length.
+    """
+    tip, direction = batch.tips[row].copy(), batch.directions[row].copy()
+    entry = None if open_end else batch.entries[row].copy()
+    needle = _needle(scene, batch, row, open_end)
+    pose = make_pose(scene.spine, scene.target, needle, tip, direction, entry)
+    reserve = None if pose.length_mm is None else needle.length_mm - pose.length_mm
+    margins = {name: c.value for name, c in scene.procedure.margins.items() if measured.clearance[name] is not None}
+    capture: tuple[CapturePoint, ...] = ()
+    assumptions: tuple[str, ...] = (_NO_COURSE,)
+    if scene.has_course:
+        offset, tangent = _offset_to_nerve(scene, tip, direction)
+        capture = capture_curve(scene.target, scene.procedure, offset, tangent)
+        assumptions = capture_assumptions(scene.target, scene.procedure, offset, tangent)
+    return Placement(
+        rank=rank, kind=PlacementKind.STRAIGHT, needles=(pose,), clearance_mm=measured.clearance,
+        clearance_reason=measured.clearance_reason, margins_mm=margins,
+        margins_met=all(b.reason is not RejectionReason.MARGIN for b in measured.broken),
+        capture=capture, capture_assumptions=assumptions,
+        objectives={name: round(value, 6) for name, value in objectives.items()},
+        why=_why(scene, batch, row, measured, pose.length_mm, reserve), may_cross=scene.procedure.may_cross)
