@@ -9,15 +9,15 @@ from imaging.volume import Volume
 from segmentation.anatomy import StructureName
 from segmentation.spine import Spine
 from targeting.clearance import ClearanceMeter
-from targeting.model import BrokenLimit, RejectionReason, Target
+from targeting.model import Rejection, RejectionReason, Target
 from targeting.procedures import Procedure
 
 __all__ = ["blocked_by"]
 
 
-def _missing(structure: str, why: str) -> BrokenLimit:
-    return BrokenLimit(RejectionReason.STRUCTURE_NOT_COMPUTED, structure, None, None,
-                       f"{structure} is required and was not computed: {why}")
+def _missing(structure: str, why: str) -> Rejection:
+    return Rejection(RejectionReason.STRUCTURE_NOT_COMPUTED, structure, None, None, 1,
+                     f"{structure} is required and was not computed: {why}")
 
 
 def _bone_seen(name: StructureName, volume: Volume | None) -> bool:
@@ -26,7 +26,7 @@ def _bone_seen(name: StructureName, volume: Volume | None) -> bool:
 
 
 def _required(target: Target, procedure: Procedure, spine: Spine, meter: ClearanceMeter,
-              volume: Volume | None) -> list[BrokenLimit]:
+              volume: Volume | None) -> list[Rejection]:
     """Required structures that have no mask, or none of it near the target."""
     out, absent = [], set()
     for name in procedure.required_structures(target.nerve):
@@ -44,11 +44,11 @@ def _required(target: Target, procedure: Procedure, spine: Spine, meter: Clearan
 
 
 def blocked_by(target: Target, procedure: Procedure, spine: Spine, meter: ClearanceMeter,
-               volume: Volume | None) -> tuple[BrokenLimit, ...]:
+               volume: Volume | None) -> tuple[Rejection, ...]:
     """Everything that forbids a needle at a target, wherever it enters; empty when nothing does."""
-    out: list[BrokenLimit] = []
+    out: list[Rejection] = []
     if target.withheld:
-        out.append(BrokenLimit(RejectionReason.TARGET_WITHHELD, None, None, None, target.withheld))
+        out.append(Rejection(RejectionReason.WITHHELD, None, None, None, 1, target.withheld))
     if spine.body is None:
         out.append(_missing("skin", "there is no image to find it in"))
     _, near = crop_grid(spine.grid, target.position[None], procedure.search.required_within.value)
@@ -59,7 +59,7 @@ def blocked_by(target: Target, procedure: Procedure, spine: Spine, meter: Cleara
     if metal is not None and margin is not None:
         gap = metal.gap(target.position, target.position)
         if gap < margin.value:
-            out.append(BrokenLimit(RejectionReason.METAL_NEARBY, StructureName.METAL.value, margin.value,
-                                   round(gap, 3),
-                                   f"metal lies {gap:.0f} mm from the target, {margin.value:.0f} mm needed"))
+            out.append(Rejection(RejectionReason.METAL_NEARBY, StructureName.METAL.value, margin.value,
+                                 round(gap, 3), 1,
+                                 f"metal lies {gap:.0f} mm from the target, {margin.value:.0f} mm needed"))
     return tuple(out)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from segmentation.anatomy import StructureName
 from targeting.clearance import ClearanceMeter
 from targeting.limits import Limit, margin_limit
-from targeting.model import BrokenLimit, RejectionReason
+from targeting.model import Rejection, RejectionReason
 from targeting.scene import Scene
 
 __all__ = ["Measured", "confirm"]
@@ -27,13 +27,13 @@ class Measured:
     ----------
     clearance, clearance_reason : dict
         Signed mm from the needle's surface to each structure, None where it was not computed, and why.
-    broken : tuple of BrokenLimit
+    broken : tuple of Rejection
         Margins and rules about bone that do not hold.
     """
 
     clearance: dict[StructureName, float | None]
     clearance_reason: dict[StructureName, str]
-    broken: tuple[BrokenLimit, ...]
+    broken: tuple[Rejection, ...]
 
 
 def _bone_limits(scene: Scene, meter: ClearanceMeter, entry: Array, tip: Array, direction: Array,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from targeting.clearance import ClearanceMeter
 from targeting.confirm import confirm
 from targeting.fields import PathFields, body_state, build_fields
 from targeting.kernels import AIR, find_exit
-from targeting.model import BrokenLimit, Evaluation, Needle, ProposalStatus, Target
+from targeting.model import Evaluation, Needle, ProposalStatus, Rejection, Target
 from targeting.needles import longest_path
 from targeting.placing import make_placement
 from targeting.procedures import Procedure
@@ -58,7 +59,7 @@ class Evaluator:
         self._meter.prepare()
         self._state = body_state(spine)
         self._scenes: dict[tuple[int, Needle | None], Scene] = {}
-        self._blocked: dict[int, tuple[BrokenLimit, ...]] = {}
+        self._blocked: dict[int, tuple[Rejection, ...]] = {}
         first = make_targets(spine, procedure).targets if targets is None else tuple(targets)
         self._fields = [build_fields(spine, first, procedure, volume)] if first else []
 
@@ -137,4 +138,4 @@ class Evaluator:
                   *measured.broken)
         status = (ProposalStatus.NONE if broken else
                   ProposalStatus.DIRECTION_ONLY if entry is None else ProposalStatus.PROPOSED)
-        return Evaluation(target, status, placement, broken)
+        return Evaluation(target, status, replace(placement, broken=broken))

@@ -6,13 +6,14 @@ needle that a person placed (`targeting.evaluation`).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segmentation.anatomy import StructureName
-from targeting.model import BrokenLimit, RejectionReason
+from targeting.model import Rejection, RejectionReason
 
 __all__ = ["Limit", "margin_limit", "structure_words"]
 
@@ -58,10 +59,10 @@ class Limit:
         bound = 0.0 if self.bound is None else self.bound
         return self.words.format(value=value, bound=bound, miss=abs(value - bound), best=" at best" if best else "")
 
-    def broken(self, value: float) -> BrokenLimit:
+    def broken(self, value: float) -> Rejection:
         """This limit, broken by one needle with `value`."""
-        shown = None if self.bound is None else round(value, 3)
-        return BrokenLimit(self.reason, self.structure, self.bound, shown, self.sentence(value, best=False))
+        shown = None if self.bound is None or not math.isfinite(value) else round(value, 3)
+        return Rejection(self.reason, self.structure, self.bound, shown, 1, self.sentence(value, best=False))
 
 
 def margin_limit(name: StructureName, margin_mm: float) -> Limit:

@@ -14,7 +14,7 @@ from segmentation.anatomy import Nerve, StructureName
 from segmentation.spine import NerveCourse, Vertebra
 
 __all__ = [
-    "BrokenLimit", "CapturePoint", "ConfidenceWord", "Evaluation", "Needle", "NeedlePose", "Placement",
+    "CapturePoint", "ConfidenceWord", "Evaluation", "Needle", "NeedlePose", "Placement",
     "PlacementKind", "Proposal", "ProposalStatus", "Rejection", "RejectionReason", "Target", "confidence_word",
 ]
 
@@ -69,7 +69,7 @@ class RejectionReason(StrEnum):
     STRUCTURE_NOT_COMPUTED = "structure_not_computed"
     METAL_NEARBY = "metal_nearby"
     ENTRY_OFF_SKIN = "entry_off_skin"
-    TARGET_WITHHELD = "target_withheld"
+    WITHHELD = "withheld"
 
 
 @dataclass(frozen=True)
@@ -186,7 +186,7 @@ class Rejection:
     Attributes
     ----------
     limit, best : float or None
-        The limit and the nearest value any candidate of this class reached (mm or degrees).
+        The limit and the nearest value any candidate of this class reached (mm or degrees); None for a yes or no.
     sentence : str
         For a person, e.g. "no path: 4.1 mm to the canal at best, 5.0 mm needed".
     """
@@ -197,45 +197,6 @@ class Rejection:
     best: float | None
     count: int
     sentence: str
-
-
-@dataclass(frozen=True)
-class BrokenLimit:
-    """A hard limit that one needle does not keep.
-
-    Attributes
-    ----------
-    limit, value : float or None
-        What is asked and what the needle reaches, mm or degrees; None where it is a yes or no.
-    sentence : str
-        For a person, e.g. "4.1 mm to the canal, 5.0 mm needed".
-    """
-
-    reason: RejectionReason
-    structure: str | None
-    limit: float | None
-    value: float | None
-    sentence: str
-
-
-@dataclass(frozen=True, eq=False)
-class Evaluation:
-    """The judgement of one needle wherever a person put it.
-
-    Attributes
-    ----------
-    status : ProposalStatus
-        PROPOSED with an entry on the skin, DIRECTION_ONLY without; NONE when a hard limit is broken.
-    placement : Placement
-        Its pose, clearances, capture curve and objectives, whatever limits it breaks.
-    broken : tuple of BrokenLimit
-        Every hard limit it breaks, not only the first; empty when it could have been proposed.
-    """
-
-    target: Target
-    status: ProposalStatus
-    placement: Placement
-    broken: tuple[BrokenLimit, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -273,6 +234,24 @@ class Placement:
     may_cross_midline: bool = False
     placed_by: str = ""
     broken: tuple[Rejection, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """The judgement of one needle wherever a person put it.
+
+    Attributes
+    ----------
+    status : ProposalStatus
+        PROPOSED with an entry on the skin, DIRECTION_ONLY without; NONE when a hard limit is broken.
+    placement : Placement
+        Its pose, clearances, capture curve and objectives; `Placement.broken` holds every hard limit it breaks, not
+        only the first, with the value it reaches as `Rejection.best`.
+    """
+
+    target: Target
+    status: ProposalStatus
+    placement: Placement
 
 
 @dataclass(frozen=True, eq=False)

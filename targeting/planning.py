@@ -13,7 +13,7 @@ from segmentation.spine import Spine
 from targeting.blocked import blocked_by
 from targeting.clearance import ClearanceMeter
 from targeting.fields import build_fields
-from targeting.model import BrokenLimit, Proposal, ProposalStatus, Rejection, RejectionReason, Target
+from targeting.model import Proposal, ProposalStatus, Rejection, RejectionReason, Target
 from targeting.placing import make_placement
 from targeting.procedures import Procedure
 from targeting.rejections import rejections_of
@@ -24,11 +24,6 @@ __all__ = ["propose"]
 
 _log = logging.getLogger(__name__)
 OPEN_END = "the skin over the path is not in the scan; entry and length are unknown, clearances cover the part in view"
-
-
-def _refused(block: BrokenLimit) -> Rejection:
-    """A limit that forbids every path at once."""
-    return Rejection(block.reason, block.structure, block.limit, block.value, 1, block.sentence)
 
 
 def _answer(scene: Scene, meter: ClearanceMeter, result: SearchResult) -> Proposal:
@@ -80,7 +75,7 @@ def propose(spine: Spine, targets: Sequence[Target], procedure: Procedure,
         if target.withheld:
             out.append(Proposal(target, ProposalStatus.NONE, target.withheld))
         elif blocked[target.id]:
-            refused = tuple(_refused(block) for block in blocked[target.id])
+            refused = blocked[target.id]
             out.append(Proposal(target, ProposalStatus.NONE, refused[0].sentence, (), refused))
         elif fields is not None:
             scene = Scene(spine, fields, target, procedure)

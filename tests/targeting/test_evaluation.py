@@ -41,7 +41,7 @@ def _best(kind: ProcedureKind = ProcedureKind.BLOCK) -> Evaluation:
 
 
 def _reasons(evaluation: Evaluation) -> set[RejectionReason]:
-    return {b.reason for b in evaluation.broken}
+    return {b.reason for b in evaluation.placement.broken}
 
 
 @pytest.mark.parametrize("kind", ProcedureKind)
@@ -52,7 +52,7 @@ def test_each_proposed_placement_is_reproduced_and_breaks_no_limit(kind: Procedu
             pose = placement.needles[0]
             found = _evaluator(kind).evaluate(proposal.target, pose.entry, pose.tip)
             again = found.placement
-            assert found.broken == ()
+            assert found.placement.broken == ()
             assert found.status is ProposalStatus.PROPOSED
             assert again.margins_met
             assert set(again.clearance_mm) == set(placement.clearance_mm)
@@ -73,7 +73,7 @@ def test_a_direction_alone_is_judged_without_entry_and_length() -> None:
     pose = best.placement.needles[0]
     found = _evaluator(ProcedureKind.BLOCK).evaluate(best.target, None, pose.tip, direction=3.0 * pose.direction)
     assert found.status is ProposalStatus.DIRECTION_ONLY
-    assert found.broken == ()
+    assert found.placement.broken == ()
     again = found.placement.needles[0]
     assert (again.entry, again.length_mm, again.entry_above_target_mm) == (None, None, None)
     assert found.placement.clearance_mm[StructureName.CANAL] == pytest.approx(
@@ -96,13 +96,13 @@ def test_every_broken_limit_is_told_with_its_value() -> None:
     assert {RejectionReason.ANGLE_BAND, RejectionReason.ENTRY_SIDE, RejectionReason.TIP_RULE,
             RejectionReason.MARGIN, RejectionReason.BONE_ON_PATH} <= reasons
     assert found.status is ProposalStatus.NONE
-    canal = next(b for b in found.broken if b.structure == "canal")
+    canal = next(b for b in found.placement.broken if b.structure == "canal")
     assert not found.placement.margins_met
-    assert (canal.limit, canal.value) == (5.0, round(found.placement.clearance_mm[StructureName.CANAL], 3))
-    assert canal.sentence == f"{canal.value:.1f} mm to the canal, 5.0 mm needed"
-    off = next(b for b in found.broken if "from the target" in b.sentence)
-    assert (off.limit, off.value) == (2.0, pytest.approx(25.0, abs=0.01))
-    assert all("safe" not in b.sentence and "best" not in b.sentence for b in found.broken)
+    assert (canal.limit, canal.best) == (5.0, round(found.placement.clearance_mm[StructureName.CANAL], 3))
+    assert canal.sentence == f"{canal.best:.1f} mm to the canal, 5.0 mm needed"
+    off = next(b for b in found.placement.broken if "from the target" in b.sentence)
+    assert (off.limit, off.best) == (2.0, pytest.approx(25.0, abs=0.01))
+    assert all("safe" not in b.sentence and "best" not in b.sentence for b in found.placement.broken)
 
 
 @pytest.mark.parametrize(("shift", "word"), [(20.0, "outside"), (-20.0, "inside")])
@@ -110,8 +110,8 @@ def test_an_entry_off_the_skin_is_told(shift: float, word: str) -> None:
     pose = _best().placement.needles[0]
     found = _evaluator(ProcedureKind.BLOCK).evaluate(_best().target, pose.entry - shift * pose.direction, pose.tip)
     assert _reasons(found) == {RejectionReason.ENTRY_OFF_SKIN}
-    assert found.broken[0].value == pytest.approx(20.0, abs=0.01)
-    assert word in found.broken[0].sentence
+    assert found.placement.broken[0].best == pytest.approx(20.0, abs=0.01)
+    assert word in found.placement.broken[0].sentence
 
 
 def test_a_needle_of_ones_own_is_held_to_its_length_and_width() -> None:
@@ -119,8 +119,8 @@ def test_a_needle_of_ones_own_is_held_to_its_length_and_width() -> None:
     pose = best.placement.needles[0]
     thick = replace(pose.needle, diameter_mm=3.0, length_mm=pose.length_mm + 5.0)
     found = _evaluator(ProcedureKind.BLOCK).evaluate(best.target, pose.entry, pose.tip, thick)
-    reach = next(b for b in found.broken if b.reason is RejectionReason.REACH)
-    assert (reach.limit, reach.value) == pytest.approx((pose.length_mm - 10.0, pose.length_mm), abs=2e-3)
+    reach = next(b for b in found.placement.broken if b.reason is RejectionReason.REACH)
+    assert (reach.limit, reach.best) == pytest.approx((pose.length_mm - 10.0, pose.length_mm), abs=2e-3)
     assert found.placement.needles[0].needle is thick
     for name, value in best.placement.clearance_mm.items():
         if value is not None:
@@ -144,7 +144,7 @@ def test_a_target_placed_by_hand_has_no_capture_and_says_so(kind: ProcedureKind)
     assert "not known" in found.placement.capture_assumptions[0]
     assert found.placement.clearance_mm == pytest.approx(best.placement.clearance_mm)
     assert not {"captured", "parallel"} & set(found.placement.objectives)
-    assert found.broken == ()
+    assert found.placement.broken == ()
 
 
 def test_a_target_far_from_those_known_gets_fields_of_its_own() -> None:
@@ -152,7 +152,7 @@ def test_a_target_far_from_those_known_gets_fields_of_its_own() -> None:
     best = _best()
     pose = best.placement.needles[0]
     found = evaluator.evaluate(best.target, pose.entry, pose.tip)
-    assert found.broken == ()
+    assert found.placement.broken == ()
     assert found.placement.objectives == pytest.approx(best.placement.objectives, abs=0.05)
 
 
@@ -167,16 +167,17 @@ def test_what_was_not_computed_is_null_with_its_reason() -> None:
     found = _missing(with_structure(lumbar_spine(), StructureName.AORTA, None), procedure)
     assert found.placement.clearance_mm[StructureName.AORTA] is None
     assert found.placement.clearance_reason[StructureName.AORTA] == "left out by the test"
-    assert found.broken == ()
+    assert found.placement.broken == ()
     found = _missing(with_structure(lumbar_spine(), StructureName.CANAL, None), procedure)
     assert found.placement.clearance_mm[StructureName.CANAL] is None
-    broken = next(b for b in found.broken if b.reason is RejectionReason.STRUCTURE_NOT_COMPUTED)
-    assert (broken.structure, broken.limit, broken.value) == ("canal", None, None)
+    broken = next(b for b in found.placement.broken if b.reason is RejectionReason.STRUCTURE_NOT_COMPUTED)
+    assert (broken.structure, broken.limit, broken.best) == ("canal", None, None)
 
 
 def test_without_a_body_the_skin_is_the_limit_that_breaks() -> None:
     found = _missing(replace(lumbar_spine(), body=None), PROCEDURES[ProcedureKind.BLOCK])
-    assert [b.structure for b in found.broken if b.reason is RejectionReason.STRUCTURE_NOT_COMPUTED] == ["skin"]
+    missing = [b for b in found.placement.broken if b.reason is RejectionReason.STRUCTURE_NOT_COMPUTED]
+    assert [b.structure for b in missing] == ["skin"]
     assert found.placement.clearance_mm[StructureName.CANAL] > 5.0
 
 
@@ -201,7 +202,7 @@ def test_a_tip_on_another_bone_is_told() -> None:
     other = next(v for v in lumbar_spine().vertebrae if v.name == "L4")
     wrong = replace(best.target, carrier=other)
     found = evaluator.evaluate(wrong, pose.entry, pose.tip)
-    assert any(b.sentence == "the bone at the tip is not L4" for b in found.broken)
+    assert any(b.sentence == "the bone at the tip is not L4" for b in found.placement.broken)
 
 
 def test_a_target_that_is_withheld_stays_withheld() -> None:
@@ -209,7 +210,7 @@ def test_a_target_that_is_withheld_stays_withheld() -> None:
     pose = best.placement.needles[0]
     held = replace(best.target, withheld="L5 is joined to the sacrum on the LEFT")
     found = _evaluator(ProcedureKind.BLOCK).evaluate(held, pose.entry, pose.tip)
-    assert [(b.reason, b.sentence) for b in found.broken] == [(RejectionReason.TARGET_WITHHELD, held.withheld)]
+    assert [(b.reason, b.sentence) for b in found.placement.broken] == [(RejectionReason.WITHHELD, held.withheld)]
 
 
 def test_a_needle_needs_two_points_or_a_direction() -> None:
