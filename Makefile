@@ -24,6 +24,7 @@ check: $(VENV)/.dev-ready
 
 validate: $(VENV)/.dev-ready
 	env -u DISPLAY $(BIN)/python -m benchmarks.validate
+	env -u DISPLAY $(BIN)/python -m benchmarks.robustness --out docs/robustness.md
 
 bench: $(VENV)/.dev-ready
 	env -u DISPLAY $(BIN)/python -m benchmarks

@@ -21,7 +21,7 @@ from planner.pipeline import plan_study
 from planner.plan import Plan
 
 __all__ = [
-    "INVARIANCES", "Invariance", "compare", "crop_to_spine", "mirrored", "plan_of", "resampled_10_degrees",
+    "INVARIANCES", "Invariance", "compare", "crop_to_spine", "mirrored", "plan_of", "resampled",
     "rotated_affine", "stored_otherwise",
 ]
 
@@ -72,11 +72,11 @@ def mirrored(volume: Volume) -> tuple[Volume, PointMap]:
     return replace(volume, array=array), lambda points: points - 2 * ((points @ normal) - middle)[..., None] * normal
 
 
-def resampled_10_degrees(volume: Volume) -> tuple[Volume, PointMap]:
-    """The same patient on a lattice turned by 10 degrees: nothing may move by more than 1.5 voxels."""
+def resampled(volume: Volume, degrees: float = 10.0) -> tuple[Volume, PointMap]:
+    """The same patient on a lattice turned about two axes: by 10 degrees nothing may move by more than 1.5 voxels."""
     spacing = volume.grid.spacing
     centre = to_world(volume.grid, (np.array(volume.grid.shape[::-1]) - 1) / 2)
-    rotation = _rotation(10) @ volume.grid.direction
+    rotation = _rotation(degrees) @ volume.grid.direction
     size = np.array(volume.grid.shape[::-1])
     affine = np.eye(4)
     affine[:3, :3] = rotation * spacing
@@ -105,7 +105,7 @@ INVARIANCES = (
     Invariance("stored flipped and permuted", stored_otherwise, False, lambda v: 0.1),
     Invariance("same voxels, affine turned 10 degrees", rotated_affine, False, lambda v: 0.1),
     Invariance("mirrored patient", mirrored, True, _voxel),
-    Invariance("resampled on a grid turned 10 degrees", resampled_10_degrees, False, lambda v: 1.5 * _voxel(v)),
+    Invariance("resampled on a grid turned 10 degrees", resampled, False, lambda v: 1.5 * _voxel(v)),
 )
 
 
