@@ -35,8 +35,9 @@ _WINDOW_MM, _STEP_MM = 100.0, 10.0
 _METAL_HU = 3071.0
 _WHOLE_MM = 1e4
 _PAGE = """Levels and landmarks of two real scans after they were made worse. Truth is the consensus of two readers, who
-are not physicians. *Abstained*: numbered relatively, or named at a confidence of 0.5 or less. *Not found*: a body centre
-at least 15 mm inside the scan without a vertebra. The readers themselves differ on the junction by 2.2 mm (P95 4.1).
+are not physicians. *Abstained*: numbered relatively, or named at a confidence of 0.5 or less. *Not found*: a body
+centre at least 15 mm inside the scan without a vertebra. The readers themselves differ on the junction by 2.2 mm (P95
+4.1).
 
 | what was done | runs | right | abstained | wrong above 0.5 | not found | junction mean / P95, mm |
 |---|---|---|---|---|---|---|"""
