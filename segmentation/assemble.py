@@ -23,7 +23,7 @@ from segmentation.engine import Progress
 from segmentation.foramina import root_model, roots_mask
 from segmentation.frames import FrameFit, vertebral_frame
 from segmentation.labels import IMPORTED_LABELS
-from segmentation.landmarks import BoneLandmarks, find_presacral, find_sacral
+from segmentation.landmarks import BoneLandmarks, Cortex, find_presacral, find_sacral
 from segmentation.nerves import ala_course, carried_nerve, medial_branch_course
 from segmentation.population import shape_findings
 from segmentation.sacral_frame import sacral_frame
@@ -107,7 +107,7 @@ def build_spine(segmentation: Segmentation, volume: Volume | None = None, body: 
         progress("neural arches", 0.25)
         segmentation = replace(segmentation, labels=_completed(segmentation, bones, volume))
         bones = _fitted(_bones(segmentation), bones)
-    bones = _with_points(segmentation, bones, progress)
+    bones = _with_points(segmentation, bones, progress, volume)
     progress("nerve courses", 0.7)
     nerves = _nerves(segmentation, bones)
     progress("structures", 0.75)
@@ -203,14 +203,17 @@ def _wants_landmarks(name: str) -> bool:
     return is_relative(name) or name in _LANDMARK_LEVELS
 
 
-def _with_points(segmentation: Segmentation, bones: Sequence[Bone], progress: Progress) -> list[Bone]:
+def _with_points(segmentation: Segmentation, bones: Sequence[Bone], progress: Progress,
+                 volume: Volume | None) -> list[Bone]:
     out = []
+    cortex = None if volume is None or volume.modality != "CT" else Cortex(volume)
     upright = _upright(bones)
     for n, bone in enumerate(bones):
         progress(f"landmarks of {bone.name}", 0.4 + 0.3 * n / max(len(bones), 1))
         sides = _sacralised(segmentation) if bone.name == Level.S1 else segmentation.sacralised.get(bone.name, ())
         try:
-            out.append(replace(bone, points=None if bone.fit is None else _points(bone, bone.fit, upright, sides)))
+            points = None if bone.fit is None else _points(bone, bone.fit, upright, sides, cortex)
+            out.append(replace(bone, points=points))
         except _BAD_SHAPE as error:
             logger.warning("no landmarks on %s: %s", bone.name, error)
             out.append(replace(bone, trouble=f"its shape could not be measured ({error})"))
@@ -244,12 +247,13 @@ def _fit(bone: Bone, up: Array | None, above: FrameFit | None) -> FrameFit:
     return vertebral_frame(bone.mask, bone.grid, up)
 
 
-def _points(bone: Bone, fit: FrameFit, upright: Array | None, joined: Sequence[Side]) -> BoneLandmarks | None:
+def _points(bone: Bone, fit: FrameFit, upright: Array | None, joined: Sequence[Side],
+            cortex: Cortex | None) -> BoneLandmarks | None:
     if fit.frame is None or not _wants_landmarks(bone.name):
         return None
     if bone.name == Level.S1:
-        return find_sacral(fit, upright, joined)
-    return find_presacral(fit, bone.name in _THORACIC_LEVELS, joined)
+        return find_sacral(fit, upright, joined, cortex)
+    return find_presacral(fit, bone.name in _THORACIC_LEVELS, joined, cortex)
 
 
 def _vertebra(segmentation: Segmentation, bone: Bone) -> Vertebra:

@@ -1,10 +1,12 @@
 """Landmarks of one bone from its surface, with covariance and confidence; definitions as the readers' protocol.
 
 ``profile`` finds concave corners of an outline, ``processes`` the pedicle and the ends of the processes, ``junction``
-the crotch of the superior articular and the transverse process, ``sacrum`` the ala groove; ``find`` puts them together.
+the crotch of the superior articular and the transverse process, ``sacrum`` the ala groove; ``cortex`` moves surface
+points onto the bone's edge in the scan; ``find`` puts them together.
 """
 
+from segmentation.landmarks.cortex import Cortex
 from segmentation.landmarks.find import BoneLandmarks, SideAnatomy, find_presacral, find_sacral
 from segmentation.landmarks.processes import Pedicle
 
-__all__ = ["BoneLandmarks", "Pedicle", "SideAnatomy", "find_presacral", "find_sacral"]
+__all__ = ["BoneLandmarks", "Cortex", "Pedicle", "SideAnatomy", "find_presacral", "find_sacral"]

@@ -12,6 +12,7 @@ from imaging.geometry import Side, VertebralFrame
 from segmentation.anatomy import LandmarkName
 from segmentation.constants import constants
 from segmentation.frames import FrameFit
+from segmentation.landmarks.cortex import Cortex
 from segmentation.landmarks.judge import Doubts, landmark, sided
 from segmentation.landmarks.measure import SideMeasures, arch_block, measure_presacral
 from segmentation.landmarks.processes import Pedicle
@@ -106,7 +107,8 @@ def _presacral_extras(measured: SideMeasures) -> list[tuple[str, Array | None]]:
             ("mamillo_accessory_notch", None if measured.neck is None else measured.neck.notch)]
 
 
-def find_presacral(fit: FrameFit, certain_only: bool = False, joined: Collection[Side] = ()) -> BoneLandmarks:
+def find_presacral(fit: FrameFit, certain_only: bool = False, joined: Collection[Side] = (),
+                   cortex: Cortex | None = None) -> BoneLandmarks:
     """Landmarks of a thoracic or lumbar vertebra that has a frame.
 
     Parameters
@@ -115,6 +117,8 @@ def find_presacral(fit: FrameFit, certain_only: bool = False, joined: Collection
         Leave out a junction that fails a check: the stubs of thoracic transverse processes often have none.
     joined : collection of Side
         Sides on which the transverse process is joined to the sacral ala.
+    cortex : Cortex, optional
+        The scan: surface points are moved onto the bone's edge in it.
     """
     assert fit.frame is not None
     measures = measure_presacral(fit)
@@ -132,7 +136,7 @@ def find_presacral(fit: FrameFit, certain_only: bool = False, joined: Collection
             continue
         if side in junctions:
             point = landmark(fit, fit.frame, "sap_tp_junction", junctions[side].point, side, doubts[side],
-                             0.5 * junctions[side].spread_mm)
+                             0.5 * junctions[side].spread_mm, cortex)
             if point is not None and certain_only and point.confidence < float(
                     constants("landmarks")["confidence"]["certain"]):
                 point = None
@@ -141,13 +145,13 @@ def find_presacral(fit: FrameFit, certain_only: bool = False, joined: Collection
                 sides.append(SideAnatomy(side, fit.frame, junctions[side].point, measured.neck.ventral,
                                          measured.neck.notch, point.confidence, point.reasons))
         for kind, local in _presacral_extras(measured):
-            found = None if local is None else landmark(fit, fit.frame, kind, local, side, Doubts())
+            found = None if local is None else landmark(fit, fit.frame, kind, local, side, Doubts(), cortex=cortex)
             if found is not None:
                 out[sided(kind, side)] = found
         missing += [f"{side.value} {kind.replace('_', ' ')}" for kind in ("sap_tp_junction", "sap_tip", "tp_tip")
                     if sided(kind, side) not in out]
     if measures.spinous_tip is not None:
-        tip = landmark(fit, fit.frame, "spinous_tip", measures.spinous_tip, None, Doubts())
+        tip = landmark(fit, fit.frame, "spinous_tip", measures.spinous_tip, None, Doubts(), cortex=cortex)
         if tip is not None:
             out[LandmarkName.SPINOUS_TIP] = tip
     return BoneLandmarks(out, tuple(sides), tuple(missing), {side: m.pedicle for side, m in measures.sides.items()})
@@ -168,7 +172,8 @@ def _groove_doubts(fit: FrameFit, measured: SacralSide) -> Doubts:
     return doubts
 
 
-def find_sacral(fit: FrameFit, upright: Array | None = None, joined: Collection[Side] = ()) -> BoneLandmarks:
+def find_sacral(fit: FrameFit, upright: Array | None = None, joined: Collection[Side] = (),
+                cortex: Cortex | None = None) -> BoneLandmarks:
     """Landmarks of the sacrum; its junctions are the ala grooves.
 
     Parameters
@@ -177,6 +182,8 @@ def find_sacral(fit: FrameFit, upright: Array | None = None, joined: Collection[
         The lying patient's cranial direction.
     joined : collection of Side
         Sides on which the last lumbar transverse process is joined to the ala; they make both grooves doubtful.
+    cortex : Cortex, optional
+        The scan: surface points are moved onto the bone's edge in it.
     """
     assert fit.frame is not None
     frame = working_frame(fit.frame, upright)
@@ -191,14 +198,14 @@ def find_sacral(fit: FrameFit, upright: Array | None = None, joined: Collection[
     sides, missing = [], []
     for side, m in measured.items():
         if m.groove is not None:
-            point = landmark(fit, frame, "ala_groove", m.groove, side, doubts[side], 0.5 * m.spread_mm)
+            point = landmark(fit, frame, "ala_groove", m.groove, side, doubts[side], 0.5 * m.spread_mm, cortex)
             if point is not None:
                 out[sided("sap_tp_junction", side)] = point
                 sides.append(SideAnatomy(side, frame, m.groove, m.ventral, m.dorsal, point.confidence, point.reasons))
         nominal = Doubts()
         nominal.check("nominal", True, "nominal point: the sacrum has no pedicle isthmus")
         for kind, local, doubt in (("sap_tip", m.articular_tip, Doubts()), ("pedicle_center", m.pedicle, nominal)):
-            found = None if local is None else landmark(fit, frame, kind, local, side, doubt)
+            found = None if local is None else landmark(fit, frame, kind, local, side, doubt, cortex=cortex)
             if found is not None:
                 out[sided(kind, side)] = found
         if sided("sap_tp_junction", side) not in out:

@@ -11,11 +11,13 @@ from imaging.geometry import Side, VertebralFrame
 from segmentation.anatomy import LandmarkName
 from segmentation.constants import constants
 from segmentation.frames import FrameFit
+from segmentation.landmarks.cortex import Cortex
 from segmentation.spine import Landmark
 
 __all__ = ["Doubts", "landmark", "sided"]
 
 Array = NDArray[np.float64]
+_INSIDE = "pedicle_center"
 
 
 @dataclass
@@ -43,7 +45,7 @@ def sided(kind: str, side: Side) -> LandmarkName:
 
 
 def landmark(fit: FrameFit, frame: VertebralFrame, kind: str, local: Array, side: Side | None, doubts: Doubts,
-             extra_sigma_mm: float = 0.0) -> Landmark | None:
+             extra_sigma_mm: float = 0.0, cortex: Cortex | None = None) -> Landmark | None:
     """Build one landmark; None when it lies at the edge of the scan, where the bone is cut.
 
     Parameters
@@ -53,12 +55,16 @@ def landmark(fit: FrameFit, frame: VertebralFrame, kind: str, local: Array, side
     local : (3,) mm
     extra_sigma_mm : float
         Added in quadrature to the kind's own standard deviation.
+    cortex : Cortex, optional
+        The scan: a surface point is moved onto the bone's edge in it.
     """
     c = constants("landmarks")
     position = frame.from_local(local) if side is None else frame.from_side(local, side)
     spacing = float(fit.field.grid.spacing.max())
     if not bool(fit.field.in_view(position, max(float(c["confidence"]["edge_mm"]), 0.75 * spacing))):
         return None
+    if cortex is not None and kind != _INSIDE:
+        position = cortex.snap(fit.field, position)
     sigma = np.array(c["sigma_mm"][kind], dtype=float)
     voxel = fit.field.grid.spacing
     variance = np.diag(sigma**2 + extra_sigma_mm**2)

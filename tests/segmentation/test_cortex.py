@@ -1,0 +1,54 @@
+"""Surface points moved onto the bone's edge in the image: sub-voxel, bounded, never across a joint."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from imaging.volume import Grid, Volume
+from segmentation.landmarks import Cortex
+from segmentation.shape import BoneField, bone_field
+
+EDGE = 20.3
+
+
+def slab(edge: float = EDGE, bone: float = 700.0, outside: float = 40.0, second_from: float | None = None,
+         ) -> tuple[Volume, BoneField]:
+    """Bone below `edge` mm along x, blurred by a millimetre of partial volume; the mask ends at `edge` + 0.7 mm."""
+    grid = Grid((24, 24, 48), np.eye(4))
+    x = np.arange(48, dtype=float)
+    profile = outside + (bone - outside) * np.clip(edge + 0.5 - x, 0, 1)
+    if second_from is not None:
+        profile = np.maximum(profile, outside + (bone - outside) * np.clip(x + 0.5 - second_from, 0, 1))
+    volume = Volume(np.broadcast_to(profile, grid.shape).astype(np.int16), grid)
+    mask = np.zeros(grid.shape, dtype=bool)
+    mask[4:20, 4:20, 6:22] = True
+    return volume, bone_field(mask, grid)
+
+
+@pytest.mark.parametrize("edge", [20.0, 20.3, 20.75, 21.2, 22.0])
+def test_a_point_lands_on_the_edge_between_voxels(edge: float) -> None:
+    volume, field = slab(edge)
+    moved = Cortex(volume).snap(field, np.array([21.5, 12.0, 12.0]))
+    assert moved[0] == pytest.approx(edge, abs=0.15)
+    assert np.abs(moved[1:] - 12.0).max() < 0.05
+
+
+def test_an_edge_out_of_reach_leaves_the_point_where_it_is() -> None:
+    volume, field = slab(18.5)
+    point = np.array([21.5, 12.0, 12.0])
+    assert Cortex(volume).shift(field, point) is None
+    assert (Cortex(volume).snap(field, point) == point).all()
+
+
+@pytest.mark.parametrize(("outside", "second"), [(40.0, 22.8), (650.0, None)])
+def test_no_move_where_the_outside_is_not_soft(outside: float, second: float | None) -> None:
+    volume, field = slab(20.9, outside=outside, second_from=second)
+    assert Cortex(volume).shift(field, np.array([21.5, 12.0, 12.0])) is None
+
+
+def test_stored_values_are_turned_into_hounsfield_units_first() -> None:
+    volume, field = slab()
+    stored = Volume(((volume.array + 1000) // 2).astype(np.int16), volume.grid, slope=2.0, intercept=-1000.0)
+    point = np.array([21.5, 12.0, 12.0])
+    assert Cortex(stored).snap(field, point)[0] == pytest.approx(Cortex(volume).snap(field, point)[0], abs=0.05)
