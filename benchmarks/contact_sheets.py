@@ -37,7 +37,7 @@ def contact_sheet(report: Path, name: str, credit: str, *, columns: int = 6, til
     columns, tile : int
         Pictures per row and the size of each, pixels.
     chosen : slice
-        Which of the report's pictures; the first is the overview, then three per target.
+        Which of the report's pictures; the first is the overview, then six per target.
 
     Returns
     -------
@@ -63,8 +63,8 @@ def main() -> None:
     """Make every sheet, and the picture of the README."""
     for name, credit in _SHEETS.items():
         print(contact_sheet(work_folder() / name / "report.html", f"sheet_{name}", credit))
-    print(contact_sheet(work_folder() / "s0015" / "report.html", "readme", _CT, columns=3, tile=420,
-                        chosen=slice(22, 25)))
+    print(contact_sheet(work_folder() / "s0015" / "report.html", "readme", _CT, columns=3, tile=400,
+                        chosen=slice(43, 49)))
 
 
 if __name__ == "__main__":

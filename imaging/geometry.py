@@ -20,7 +20,7 @@ from imaging.volume import Grid
 __all__ = [
     "CArmAngles", "CanonicalAxes", "CtAngles", "Side", "VertebralFrame", "canonical_axes", "carm_angles", "carm_words",
     "ct_angles", "dicom_positioner_angles", "direction_from_carm", "direction_from_projected", "isotropic_grid",
-    "lps_to_ras", "ras_to_lps", "to_index", "to_world", "unit",
+    "lps_to_ras", "ras_to_lps", "receptor_axes", "to_index", "to_world", "unit",
 ]
 
 Array = NDArray[np.float64]
@@ -242,6 +242,20 @@ def direction_from_carm(angles: CArmAngles) -> Array:
     """Inverse of `carm_angles`: (3,) unit LPS, entry to tip."""
     theta, phi = math.radians(angles.rotation_deg), math.radians(angles.tilt_deg)
     return -np.array([math.sin(theta) * math.cos(phi), math.cos(theta) * math.cos(phi), math.sin(phi)])
+
+
+def receptor_axes(angles: CArmAngles) -> tuple[Array, Array]:
+    """The axes of a fluoroscope's picture, seen from the receptor toward the source, the head up.
+
+    Returns
+    -------
+    right, down : (3,) unit LPS
+        Directions of growing column and row. From straight behind, the patient's LEFT is on the left.
+    """
+    theta, phi = math.radians(angles.rotation_deg), math.radians(angles.tilt_deg)
+    right = np.array([-math.cos(theta), math.sin(theta), 0.0])
+    down = np.array([math.sin(theta) * math.sin(phi), math.cos(theta) * math.sin(phi), -math.cos(phi)])
+    return right, down
 
 
 def dicom_positioner_angles(angles: CArmAngles) -> tuple[float, float]:

@@ -24,7 +24,9 @@ from planner.pictures import (
     SIDE_COLOR,
     STRUCTURE_COLOR,
     Picture,
+    Prepared,
     overview_picture,
+    prepare,
     target_pictures,
 )
 from planner.plan import BANNER, Plan
@@ -156,9 +158,9 @@ def _other(placement: Placement, side: Side) -> tuple[str, ...]:
             midline_words(pose, side), f"{min(nearest):.1f} mm" if nearest else "-", placement.why)
 
 
-def _section(plan: Plan, proposal: Proposal, number: int) -> _Section:
+def _section(plan: Plan, proposal: Proposal, number: int, prepared: Prepared) -> _Section:
     target, placement = proposal.target, best_placement(proposal)
-    pictures = tuple((_data_uri(p), p.caption) for p in target_pictures(plan, proposal))
+    pictures = tuple((_data_uri(p), p.caption) for p in target_pictures(plan, proposal, prepared))
     facts = _target_facts(proposal)
     curve: tuple[CapturePoint, ...] = ()
     if placement is not None:
@@ -243,12 +245,12 @@ def render_report(plan: Plan, plan_sha256: str, progress: Progress | None = None
     now : datetime or None
         Judges the scan's age; the end of the run when None.
     """
-    sections = []
+    sections, prepared = [], prepare(plan)
     for number, proposal in enumerate(plan.proposals, start=1):
         if progress is not None:
             progress("drawing", number / (len(plan.proposals) + 1))
-        sections.append(_section(plan, proposal, number))
-    overview = overview_picture(plan)
+        sections.append(_section(plan, proposal, number, prepared))
+    overview = overview_picture(plan, prepared)
     order = {Severity.BLOCK: 0, Severity.WARNING: 1, Severity.INFO: 2}
     html: str = _template().render(
         banner=BANNER, watermark=plan.watermark(), sections=sections, numbering=plan.spine.numbering,

@@ -2,100 +2,90 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
-from imaging.geometry import to_index, unit
+from imaging.geometry import to_index
 from imaging.volume import Grid, Volume
 
-__all__ = ["Plane", "axial_plane", "needle_plane", "sample_mask", "sample_values"]
+__all__ = ["Cut", "Plane"]
 
 Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
 class Plane:
-    """A square cut through the patient, seen face on.
+    """A rectangular cut through the patient, seen face on.
 
     Attributes
     ----------
     center : (3,) LPS mm
+        In the middle of the picture.
     right, down : (3,) unit LPS
         Directions of growing column and row.
-    size_mm, step_mm : float
-        Edge length and pixel size.
+    width, height : int
+        Pixels.
+    step_mm : float
+        Size of a pixel.
     """
 
     center: Array
     right: Array
     down: Array
-    size_mm: float
+    width: int
+    height: int
     step_mm: float
 
     @property
-    def pixels(self) -> int:
-        """Pixels along an edge."""
-        return round(self.size_mm / self.step_mm)
+    def into(self) -> Array:
+        """(3,) unit LPS, away from the eye."""
+        return np.cross(self.right, self.down)
 
     def points(self) -> Array:
         """(rows, columns, 3) LPS mm of the pixel centres."""
-        offsets = (np.arange(self.pixels) - (self.pixels - 1) / 2) * self.step_mm
-        return np.asarray(self.center + offsets[None, :, None] * self.right + offsets[:, None, None] * self.down)
+        rows, columns = np.meshgrid(np.arange(self.height), np.arange(self.width), indexing="ij")
+        return self.to_patient(np.stack([columns, rows, np.zeros_like(rows)], axis=-1))
 
-    def project(self, xyz: ArrayLike) -> tuple[Array, Array, Array]:
-        """(n, 3) LPS mm to columns and rows in mm from the centre, and distance from the plane, each (n,)."""
-        offset = np.atleast_2d(np.asarray(xyz, dtype=np.float64)) - self.center
-        normal = np.cross(self.right, self.down)
-        return offset @ self.right, offset @ self.down, offset @ normal
+    def to_view(self, xyz: ArrayLike) -> Array:
+        """(..., 3) LPS mm to (..., 3): column, row (pixels, fractions) and mm behind the plane, away from the eye."""
+        offset = np.asarray(xyz, dtype=np.float64) - self.center
+        return np.stack([offset @ self.right / self.step_mm + (self.width - 1) / 2,
+                         offset @ self.down / self.step_mm + (self.height - 1) / 2, offset @ self.into], axis=-1)
 
+    def to_patient(self, view: ArrayLike) -> Array:
+        """(..., 3) column, row, mm behind the plane to (..., 3) LPS mm: the inverse of `to_view`."""
+        place = np.asarray(view, dtype=np.float64)
+        x = (place[..., 0, None] - (self.width - 1) / 2) * self.step_mm
+        y = (place[..., 1, None] - (self.height - 1) / 2) * self.step_mm
+        return np.asarray(self.center + x * self.right + y * self.down + place[..., 2, None] * self.into)
 
-def axial_plane(points: ArrayLike, at: ArrayLike, size_mm: float, step_mm: float) -> Plane:
-    """The axial cut through `at`, centred over points (n, 3); seen from the feet, the patient's LEFT on the right."""
-    middle = _middle(points)
-    center = np.array([middle[0], middle[1], float(np.asarray(at)[2])])
-    return Plane(center, np.array([1.0, 0.0, 0.0]), np.array([0.0, 1.0, 0.0]), size_mm, step_mm)
-
-
-def needle_plane(points: ArrayLike, tip: ArrayLike, direction: ArrayLike, size_mm: float, step_mm: float) -> Plane:
-    """The cut that holds a needle and runs left to right, oriented as the axial one.
-
-    Parameters
-    ----------
-    direction : (3,)
-        Entry to tip; it must not run left to right itself.
-    """
-    along = unit(direction)
-    left = np.array([1.0, 0.0, 0.0])
-    right = unit(left - np.dot(left, along) * along)
-    down = -along
-    offset = _middle(points) - np.asarray(tip, dtype=np.float64)
-    center = np.asarray(tip, dtype=np.float64) + np.dot(offset, right) * right + np.dot(offset, down) * down
-    return Plane(center, right, down, size_mm, step_mm)
+    def sized(self, width: int, height: int) -> Plane:
+        """The same cut about the same middle in other numbers of pixels of the same size."""
+        return replace(self, width=width, height=height)
 
 
-def _middle(points: ArrayLike) -> Array:
-    array = np.atleast_2d(np.asarray(points, dtype=np.float64))
-    return np.asarray((array.min(axis=0) + array.max(axis=0)) / 2)
+class Cut:
+    """A plane through one lattice: its pixels' voxels are found once and serve every array on it."""
 
+    def __init__(self, plane: Plane, grid: Grid) -> None:
+        self._index = to_index(grid, plane.points())[..., ::-1]
+        nearest = np.rint(self._index).astype(np.intp)
+        shape = np.array(grid.shape)
+        self._outside = ((nearest < 0) | (nearest >= shape)).any(axis=-1)
+        self._nearest = np.ravel_multi_index(tuple(np.moveaxis(np.clip(nearest, 0, shape - 1), -1, 0)), grid.shape)
 
-def _coordinates(plane: Plane, grid: Grid) -> Array:
-    """(3, rows, columns) fractional (z, y, x) indices of the plane's pixels."""
-    return np.moveaxis(to_index(grid, plane.points())[..., ::-1], -1, 0)
+    def values(self, volume: Volume) -> NDArray[np.float32]:
+        """(rows, columns) trilinear values (HU for CT); those of air outside the scan. The volume has the grid."""
+        stored = ndimage.map_coordinates(volume.array, np.moveaxis(self._index, -1, 0), output=np.float32, order=1,
+                                         mode="constant", cval=(-1024.0 - volume.intercept) / volume.slope)
+        return np.asarray(stored * np.float32(volume.slope) + np.float32(volume.intercept), dtype=np.float32)
 
-
-def sample_values(volume: Volume, plane: Plane) -> NDArray[np.float32]:
-    """(rows, columns) trilinear values (HU for CT); the lowest stored value outside the scan."""
-    stored = ndimage.map_coordinates(volume.array, _coordinates(plane, volume.grid), output=np.float32, order=1,
-                                     mode="constant", cval=(-1024.0 - volume.intercept) / volume.slope)
-    return np.asarray(stored * np.float32(volume.slope) + np.float32(volume.intercept), dtype=np.float32)
-
-
-def sample_mask(mask: NDArray[Any], grid: Grid, plane: Plane) -> NDArray[Any]:
-    """(rows, columns) nearest values of a mask or label map; 0 outside."""
-    out = ndimage.map_coordinates(mask.view(np.uint8) if mask.dtype == np.bool_ else mask, _coordinates(plane, grid),
-                                  order=0, mode="constant", cval=0)
-    return np.asarray(out)
+    def nearest(self, mask: NDArray[Any]) -> NDArray[Any]:
+        """(rows, columns) nearest values of a mask or label map on the grid; 0 outside."""
+        out = mask.ravel()[self._nearest] if mask.flags.c_contiguous else mask[np.unravel_index(self._nearest,
+                                                                                                mask.shape)]
+        return np.where(self._outside, np.zeros((), mask.dtype), out)

@@ -1,7 +1,7 @@
 """Three-dimensional pictures of bones, nerve and needle without a graphics driver: rays cast through the label map.
 
-The bones are resampled onto a lattice aligned with the camera, the first surface along every ray is found and shaded
-from the depth's own slope. The picture is the same on every machine.
+Every ray is walked through the smoothed label map to its first surface, which is shaded from the depth's own slope. The
+picture is the same on every machine.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 from imaging.geometry import Side, to_index, to_world, unit
-from imaging.resample import crop_grid, resample
+from imaging.resample import crop_grid
 from imaging.volume import Grid
+from targeting.compiled import compiled
 
-__all__ = ["Camera", "Rod", "posterior_camera", "posterior_oblique_camera", "render"]
+__all__ = ["Bones", "Camera", "Rod", "bones_of", "posterior_camera", "posterior_oblique_camera", "render"]
 
 Array = NDArray[np.float64]
 _BACKGROUND = np.array([16.0, 20.0, 26.0])
@@ -94,8 +95,9 @@ def _camera(center: Array, into: ArrayLike, width_mm: float, height_mm: float, d
 
 
 def posterior_oblique_camera(center: Array, side: Side, size_mm: float, step_mm: float) -> Camera:
-    """From behind, turned 35 degrees to the target's side and 15 degrees from above; the patient's LEFT on the left."""
-    turn, tilt = np.radians(35.0) * side.sign, np.radians(15.0)
+    """From behind, turned 60 degrees to the target's side and 20 degrees from above: the neck of the superior articular
+    process in profile and the needle at full length."""
+    turn, tilt = np.radians(60.0) * side.sign, np.radians(20.0)
     into = (-np.sin(turn) * np.cos(tilt), -np.cos(turn) * np.cos(tilt), -np.sin(tilt))
     return _camera(center, into, size_mm, size_mm, size_mm * 1.2, step_mm)
 
@@ -106,30 +108,76 @@ def posterior_camera(points: Array, margin_mm: ArrayLike, step_mm: float) -> Cam
     return _camera((low + high) / 2, (0.0, -1.0, 0.0), high[0] - low[0], high[2] - low[2], high[1] - low[1], step_mm)
 
 
-def _corners(camera: Camera) -> Array:
-    signs = np.array([[i, j, k] for i in (-1, 1) for j in (-1, 1) for k in (-1, 1)], dtype=np.float64)
-    axes = np.stack([camera.right * camera.width_mm, camera.down * camera.height_mm, camera.into * camera.depth_mm])
-    return np.asarray(camera.center + signs / 2 @ axes)
+@dataclass(frozen=True, eq=False)
+class Bones:
+    """Bones prepared for `render`.
+
+    Attributes
+    ----------
+    density : (z, y, x) float32
+        Smoothed share of bone, 0 to 1; its surface lies at one half.
+    labels : (z, y, x)
+        Vertebra instances.
+    grid : Grid
+        Of both.
+    """
+
+    density: NDArray[np.float32]
+    labels: NDArray[Any]
+    grid: Grid
 
 
-def _density(labels: NDArray[Any], grid: Grid, camera: Camera) -> NDArray[np.float32]:
-    """(depth, rows, columns) smoothed share of bone on the camera's lattice."""
-    cropped, cut = crop_grid(grid, _corners(camera), 2.0)
-    bone = (labels[cut] > 0).astype(np.float32)
-    smooth = ndimage.gaussian_filter(bone, _SMOOTH_MM / cropped.spacing[::-1], mode="nearest")
-    return np.asarray(resample(smooth, cropped, camera.grid, linear=True, fill=0.0), dtype=np.float32)
+def bones_of(labels: NDArray[Any], grid: Grid) -> Bones | None:
+    """Prepare the bones of a label map (z, y, x), every value above 0; None where there is none."""
+    found = ndimage.find_objects((labels > 0).view(np.uint8))
+    if not found:
+        return None
+    reach = np.array([[cut.start, cut.stop - 1] for cut in found[0]], dtype=np.float64)[::-1].T
+    cropped, cut = crop_grid(grid, to_world(grid, reach), 4.0)
+    density = ndimage.gaussian_filter((labels[cut] > 0).astype(np.float32), _SMOOTH_MM / cropped.spacing[::-1],
+                                      mode="nearest")
+    return Bones(density, labels[cut], cropped)
 
 
-def _first_surface(density: NDArray[np.float32]) -> Array:
-    """(rows, columns) depth in mm where the density first reaches one half; inf where it never does."""
-    solid = density >= 0.5
-    hit = solid.any(axis=0)
-    first = np.argmax(solid, axis=0)
-    before = np.maximum(first - 1, 0)
-    here = np.take_along_axis(density, first[None], axis=0)[0]
-    there = np.take_along_axis(density, before[None], axis=0)[0]
-    rise = np.where(here - there > 1e-6, here - there, 1.0)
-    return np.asarray(np.where(hit, first - np.clip((here - 0.5) / rise, 0.0, 1.0), np.inf) * _RAY_STEP_MM)
+@compiled
+def _first_surface(density: NDArray[np.float32], start: Array, right: Array, down: Array, into: Array, count: int,
+                   depth: Array) -> None:
+    """Walk along every ray to where the density first reaches one half; fills `depth` with samples, inf for never.
+
+    `start` and the three steps are (x, y, z) voxel indices. Outside the lattice there is no bone.
+    """
+    nz, ny, nx = density.shape
+    for r in range(depth.shape[0]):
+        for c in range(depth.shape[1]):
+            depth[r, c] = np.inf
+            before = 0.0
+            for n in range(count):
+                x = start[0] + c * right[0] + r * down[0] + n * into[0]
+                y = start[1] + c * right[1] + r * down[1] + n * into[1]
+                z = start[2] + c * right[2] + r * down[2] + n * into[2]
+                here = 0.0
+                if 0.0 <= x < nx - 1 and 0.0 <= y < ny - 1 and 0.0 <= z < nz - 1:
+                    i, j, k = int(x), int(y), int(z)
+                    fx, fy, fz = x - i, y - j, z - k
+                    low = ((1 - fy) * ((1 - fx) * density[k, j, i] + fx * density[k, j, i + 1])
+                           + fy * ((1 - fx) * density[k, j + 1, i] + fx * density[k, j + 1, i + 1]))
+                    high = ((1 - fy) * ((1 - fx) * density[k + 1, j, i] + fx * density[k + 1, j, i + 1])
+                            + fy * ((1 - fx) * density[k + 1, j + 1, i] + fx * density[k + 1, j + 1, i + 1]))
+                    here = (1 - fz) * low + fz * high
+                if here >= 0.5:
+                    depth[r, c] = n - (here - 0.5) / max(here - before, 1e-6) if n else 0.0
+                    break
+                before = here
+
+
+def _depth(bones: Bones, camera: Camera) -> Array:
+    """(rows, columns) depth in mm of the first bone along every ray; inf where there is none."""
+    lattice = camera.grid
+    ends = to_index(bones.grid, to_world(lattice, [[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]]))
+    depth = np.empty(lattice.shape[1:], dtype=np.float64)
+    _first_surface(bones.density, ends[0], ends[1] - ends[0], ends[2] - ends[0], ends[3] - ends[0], lattice.shape[0],
+                   depth)
+    return depth * _RAY_STEP_MM
 
 
 def _shade(depth: Array, step_mm: float) -> Array:
@@ -145,15 +193,15 @@ def _shade(depth: Array, step_mm: float) -> Array:
     return np.asarray(np.clip(0.25 + 0.75 * lambert + hollow, 0.0, 1.1))
 
 
-def _color_bones(labels: NDArray[Any], grid: Grid, camera: Camera, depth: Array, carrier: int | None) -> Array:
+def _color_bones(bones: Bones, camera: Camera, depth: Array, carrier: int | None) -> Array:
     """(rows, columns, 3) base colour: the carrier is ivory, its neighbours grey."""
     rows, columns = np.nonzero(np.isfinite(depth))
     image = np.broadcast_to(_BONE if carrier is None else _OTHER_BONE, (*depth.shape, 3)).copy()
     if carrier is None or not len(rows):
         return image
     samples = (depth[rows, columns] + 0.4) / _RAY_STEP_MM
-    index = to_index(grid, to_world(camera.grid, np.stack([columns, rows, samples], axis=-1)))
-    mask = ndimage.map_coordinates((labels == carrier).astype(np.float32), index[:, ::-1].T, order=1)
+    index = to_index(bones.grid, to_world(camera.grid, np.stack([columns, rows, samples], axis=-1)))
+    mask = ndimage.map_coordinates((bones.labels == carrier).astype(np.float32), index[:, ::-1].T, order=1)
     weight = np.clip(mask * 2.0, 0.0, 1.0)[:, None]
     image[rows, columns] = weight * _BONE + (1 - weight) * _OTHER_BONE
     return image
@@ -190,14 +238,13 @@ def _densify(path: Array, step_mm: float) -> Array:
     return np.concatenate(parts)
 
 
-def render(labels: NDArray[Any], grid: Grid, camera: Camera, rods: Sequence[Rod],
-           carrier: int | None = None) -> NDArray[np.uint8]:
+def render(bones: Bones | None, camera: Camera, rods: Sequence[Rod], carrier: int | None = None) -> NDArray[np.uint8]:
     """Look at the bones and some rods.
 
     Parameters
     ----------
-    labels : (z, y, x)
-        Vertebra instances on `grid`; every value above 0 is bone.
+    bones : Bones or None
+        From `bones_of`.
     carrier : int or None
         The label that stands out from its neighbours.
 
@@ -206,10 +253,14 @@ def render(labels: NDArray[Any], grid: Grid, camera: Camera, rods: Sequence[Rod]
     (rows, columns, 3) uint8
         One pixel per `camera.step_mm`.
     """
-    depth = _first_surface(_density(labels, grid, camera))
-    shade = _shade(depth, camera.step_mm)[..., None]
-    solid = np.isfinite(depth)[..., None]
-    image = np.where(solid, _color_bones(labels, grid, camera, depth, carrier) * shade, _BACKGROUND)
+    if bones is None:
+        depth = np.full(camera.grid.shape[1:], np.inf)
+        image = np.broadcast_to(_BACKGROUND, (*depth.shape, 3)).copy()
+    else:
+        depth = _depth(bones, camera)
+        shade = _shade(depth, camera.step_mm)[..., None]
+        image = np.where(np.isfinite(depth)[..., None], _color_bones(bones, camera, depth, carrier) * shade,
+                         _BACKGROUND)
     for rod in rods:
         _draw_rod(image, depth, camera, rod)
-    return np.clip(image, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(image, 0, 255), dtype=np.uint8)

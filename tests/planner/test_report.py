@@ -12,7 +12,7 @@ from PIL import Image
 
 from imaging.findings import Finding, FindingCode, Severity
 from imaging.geometry import Side
-from planner.pictures import overview_picture, target_pictures
+from planner.pictures import overview_picture, prepare, target_pictures
 from planner.plan import BANNER, WATERMARK
 from planner.report import render_report
 from planner.words import best_placement, clearance_words, dial_row, in_plane_words, out_of_plane_words
@@ -84,28 +84,64 @@ def test_a_study_with_nothing_found_still_has_a_page() -> None:
 
 
 def color_columns(jpeg: bytes, rgb: tuple[int, int, int]) -> float:
-    """Mean column, 0 left to 1 right, of the pixels near a colour."""
+    """Mean column, 0 left to 1 right, of the pixels near a colour, away from the words at the edges."""
     pixels = np.asarray(Image.open(io.BytesIO(jpeg)).convert("RGB")).astype(int)
-    pixels = pixels[60:-60, 70:-70]
+    pixels = pixels[70:-70, 75:-75]
     near = np.abs(pixels - np.array(rgb)).sum(axis=-1) < 60
     assert near.sum() > 30
     return float(np.nonzero(near)[1].mean() / near.shape[1])
 
 
+def word_edge(jpeg: bytes, rgb: tuple[int, int, int]) -> float:
+    """Mean column, 0 left to 1 right, of a side's word half way up the picture."""
+    pixels = np.asarray(Image.open(io.BytesIO(jpeg)).convert("RGB")).astype(int)
+    height = len(pixels)
+    band = pixels[height // 2 - 10:height // 2 + 10]
+    edges = np.concatenate([band[:, :72], band[:, -72:]], axis=1)
+    near = np.abs(edges - np.array(rgb)).sum(axis=-1) < 60
+    assert near.sum() > 30, "the word is there"
+    return float(np.nonzero(near)[1].mean() / near.shape[1])
+
+
+COLOR = {Side.LEFT: (86, 180, 233), Side.RIGHT: (230, 159, 0)}
+
+
 @pytest.mark.parametrize("side", list(Side))
-def test_slices_show_the_patient_s_left_on_the_right_and_bones_the_other_way(side: Side) -> None:
+def test_needles_lie_on_the_side_that_the_picture_names(side: Side) -> None:
     plan = builders.plan()
+    prepared = prepare(plan)
     proposal = next(p for p in plan.proposals if p.target.side is side)
-    axial, cut, _ = target_pictures(plan, proposal)
-    rgb = (86, 180, 233) if side is Side.LEFT else (230, 159, 0)
-    for picture in (axial, cut):
-        where = color_columns(picture.jpeg, rgb)
-        assert where > 0.5 if side is Side.LEFT else where < 0.5
-    one = replace(plan, proposals=(proposal,))
-    overview = overview_picture(one)
+    _, ap, _, axial, cut, _ = target_pictures(plan, proposal, prepared)
+    overview = overview_picture(replace(plan, proposals=(proposal,)), prepared)
     assert overview is not None
+    for picture, left_is_right in ((ap, False), (axial, True), (cut, True)):
+        where = color_columns(picture.jpeg, COLOR[side])
+        assert (where > 0.5) == (left_is_right == (side is Side.LEFT))
+        for way in Side:
+            assert (word_edge(picture.jpeg, COLOR[way]) > 0.5) == (left_is_right == (way is Side.LEFT))
     nerve = color_columns(overview.jpeg, (225, 212, 80))
     assert nerve < 0.5 if side is Side.LEFT else nerve > 0.5
+
+
+@pytest.mark.parametrize("side", list(Side))
+def test_the_lateral_picture_says_which_side_is_near(side: Side) -> None:
+    plan = builders.plan()
+    proposal = next(p for p in plan.proposals if p.target.side is side)
+    lateral = target_pictures(plan, proposal, prepare(plan))[2]
+    assert f"patient's {side.value} 90 degrees" in lateral.caption
+    pixels = np.asarray(Image.open(io.BytesIO(lateral.jpeg)).convert("RGB")).astype(int)
+    rows = {way: np.nonzero(np.abs(pixels[:50, -110:] - np.array(COLOR[way])).sum(axis=-1) < 60)[0].mean()
+            for way in Side}
+    assert rows[side] < rows[side.other], "near above far"
+
+
+def test_without_a_ct_there_is_no_simulated_fluoroscopy() -> None:
+    plan = builders.plan()
+    mr = replace(plan, volume=builders.volume("MR"))
+    assert prepare(mr).radiographs is None
+    assert len(target_pictures(mr, mr.proposals[0], prepare(mr))) == 3
+    bare = replace(plan, volume=None)
+    assert len(target_pictures(bare, bare.proposals[0], prepare(bare))) == 1
 
 
 def test_words_name_side_and_end() -> None:
@@ -120,5 +156,5 @@ def test_words_name_side_and_end() -> None:
 
 def test_pictures_are_the_same_every_time() -> None:
     plan = builders.plan()
-    first, again = (target_pictures(plan, plan.proposals[0]) for _ in range(2))
+    first, again = (target_pictures(plan, plan.proposals[0], prepare(plan)) for _ in range(2))
     assert [p.jpeg for p in first] == [p.jpeg for p in again]
