@@ -122,8 +122,9 @@ def _course(course: NerveCourse) -> dict[str, Any]:
 def _target(target: Target) -> dict[str, Any]:
     confidence, position = _share(target.confidence, target.id), _point(target.position, target.id)
     return {
-        "id": target.id, "procedure": target.procedure, "nerve": target.nerve_name, "carrier": target.carrier.name,
-        "side": target.side.value, "joints": list(target.joints), "sentence": target.sentence,
+        "id": target.id, "procedure": target.procedure, "name": target.nerve_name,
+        "nerve": None if target.nerve_name.endswith(" joint") else target.nerve_name, "carrier": target.carrier.name,
+        "side": target.side.value, "joints": list(target.joints), "place": target.place, "sentence": target.sentence,
         "position": position, "position_in_vertebral_frame": _local(position, target.carrier.frame),
         "nerve_path": _points(target.course.path, target.id),
         "nerve_sigma_mm": _point(target.course.sigma_mm, target.id),
@@ -263,7 +264,8 @@ def to_document(plan: Plan) -> dict[str, Any]:
         "landmarks": points, "landmark_details": details,
         "nerve_courses": [_course(course) for course in plan.spine.nerves],
         "targets": [_target(proposal.target) for proposal in plan.proposals],
-        "missing_targets": [{"nerve": m.nerve.value, "carrier": m.carrier, "side": m.side.value, "reason": m.reason}
+        "missing_targets": [{"name": m.name, "nerve": None if m.nerve is None else m.nerve.value,
+                             "carrier": m.carrier, "side": m.side.value, "reason": m.reason}
                             for m in plan.missing_targets],
         "proposals": [_proposal(proposal) for proposal in plan.proposals],
         "reviews": [_review(plan, proposal.target.id) for proposal in plan.proposals],

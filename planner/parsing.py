@@ -102,7 +102,7 @@ def parse_findings(document: Document) -> tuple[Finding, ...]:
 
 def parse_missing(document: Document) -> tuple[MissingTarget, ...]:
     """Targets that were asked for and could not be placed."""
-    return tuple(MissingTarget(Nerve(m["nerve"]), Side(m["side"]), m["carrier"], m["reason"])
+    return tuple(MissingTarget(_nerve(m["nerve"]), m["name"], Side(m["side"]), m["carrier"], m["reason"])
                  for m in document["missing_targets"])
 
 
@@ -164,9 +164,9 @@ def _target(t: Document, spine: Spine) -> Target:
     course = NerveCourse(nerve, carrier.name, side, _array(t["nerve_path"], (-1, 3)),
                          _array(t["nerve_sigma_mm"], (-1,)), _array(t["nerve_neck"], (-1, 3)), t["nerve_confidence"],
                          tuple(t["nerve_reasons"]))
-    return Target(t["id"], t["procedure"], nerve, t["nerve"], carrier, side, tuple(t["joints"]),
+    return Target(t["id"], t["procedure"], nerve, t["name"], carrier, side, tuple(t["joints"]),
                   _array(t["position"], (3,)), course, _array(t["covariance_mm2"], (3, 3)), t["confidence"],
-                  tuple(t["reasons"]), t["withheld"], t["placed_by"])
+                  tuple(t["reasons"]), t["withheld"], t["placed_by"], place=t["place"])
 
 
 def _pose(n: Document) -> NeedlePose:

@@ -306,7 +306,8 @@ def _propose(inputs: _Inputs, spine: Spine, request: PlanRequest, stages: Stages
         return (), (), ()
     procedure = load_procedure(request.procedure)
     with stages.stage("targets", 0.03):
-        asked = make_targets(spine, procedure, request.nerves or None, request.joints or None, request.sides)
+        asked = make_targets(spine, procedure, request.nerves or None, request.joints or None, request.sides,
+                             _image(inputs.volume))
     reason = _why_no_needles(inputs.volume, spine)
     if not spine.vertebrae:
         missing = tuple(replace(m, reason=reason or "no vertebra was found") for m in asked.missing)

@@ -27,7 +27,8 @@ def plan_summary(plan: Plan, out: Path | None) -> dict[str, Any]:
     return {
         "exit_code": int(plan.exit_code), "out": None if out is None else str(out), "study_id": plan.study.study_id,
         "planned": plan.planned, "targets": [_row_entry(dial_row(proposal)) for proposal in plan.proposals],
-        "missing_targets": [{"nerve": m.nerve.value, "carrier": m.carrier, "side": m.side.value, "reason": m.reason}
+        "missing_targets": [{"name": m.name, "nerve": None if m.nerve is None else m.nerve.value,
+                             "carrier": m.carrier, "side": m.side.value, "reason": m.reason}
                             for m in plan.missing_targets],
         "levels": [vertebra.name for vertebra in level_order(plan.spine)],
         "numbering": {"tier": numbering.tier.value, "status": numbering.status.value,
@@ -58,7 +59,7 @@ def print_plan(plan: Plan, out: Path | None) -> None:
         if not row.planned:
             say(f"no path: {row.nerve} at {row.bone}, {row.side.value}: {row.reason}")
     for reason in dict.fromkeys(missing.reason for missing in plan.missing_targets):
-        names = [f"{m.nerve.value} {m.side.value}" for m in plan.missing_targets if m.reason == reason]
+        names = [f"{m.name} {m.side.value}" for m in plan.missing_targets if m.reason == reason]
         say(f"not placed: {', '.join(names)}: {reason}")
     for finding in plan.findings:
         if finding.severity is not Severity.INFO:

@@ -108,7 +108,7 @@ class DialRow:
 def dial_row(proposal: Proposal) -> DialRow:
     """One target's line of the first table."""
     target, placement = proposal.target, best_placement(proposal)
-    bone = "sacral ala (S1)" if target.carrier.name == "S1" else f"{target.carrier.name} transverse process"
+    bone = target.bone
     word = confidence_word(target.confidence).value
     joints, sure = " and ".join(target.joints), f"{target.confidence:.2f}"
     if placement is None:

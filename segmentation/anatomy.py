@@ -51,7 +51,11 @@ class Level(StrEnum):
 
 
 class Nerve(StrEnum):
-    """A nerve that can be targeted: medial branches (MB), the third occipital nerve, the L5 dorsal ramus (DR)."""
+    """A nerve that can be targeted.
+
+    Medial branches (MB), the third occipital nerve and the L5 dorsal ramus (DR); spinal nerves in their foramina (SN);
+    basivertebral nerves (BVN); the sacral lateral branches of S1 to S3 together (LB).
+    """
 
     TON = "TON"
     C3 = "C3 MB"
@@ -77,6 +81,17 @@ class Nerve(StrEnum):
     L3 = "L3 MB"
     L4 = "L4 MB"
     L5 = "L5 DR"
+    T12_SN = "T12 SN"
+    L1_SN = "L1 SN"
+    L2_SN = "L2 SN"
+    L3_SN = "L3 SN"
+    L4_SN = "L4 SN"
+    L5_SN = "L5 SN"
+    L3_BVN = "L3 BVN"
+    L4_BVN = "L4 BVN"
+    L5_BVN = "L5 BVN"
+    S1_BVN = "S1 BVN"
+    SACRAL_LB = "S1-S3 LB"
 
 
 class LandmarkName(StrEnum):
@@ -143,7 +158,11 @@ def _tables() -> tuple[dict[Nerve, Level], dict[str, tuple[Nerve, ...]]]:
 
 
 def carrier_of(nerve: Nerve) -> Level:
-    """The bone on which a nerve is targeted: the vertebra below for thoracic and lumbar medial branches."""
+    """The bone on which a nerve is targeted.
+
+    The vertebra below for thoracic and lumbar medial branches; the vertebra under whose pedicle a spinal nerve leaves;
+    a basivertebral nerve's own.
+    """
     return _tables()[0][nerve]
 
 
@@ -181,9 +200,12 @@ def parse_joint(text: str) -> str:
 
 def parse_nerve(text: str) -> Nerve:
     """Accept ``L4 MB``, ``L4-MB``, ``L5 DR``, ``TON``; a bare vertebra is refused with its three readings."""
-    wanted = " ".join(text.upper().replace("-", " ").replace("_", " ").split())
+    def squeeze(name: str) -> str:
+        return " ".join(name.upper().replace("-", " ").replace("_", " ").split())
+
+    wanted = squeeze(text)
     for nerve in Nerve:
-        if nerve.value == wanted:
+        if squeeze(nerve.value) == wanted:
             return nerve
     levels = {level.value for level in Level}
     if wanted in levels:

@@ -58,7 +58,7 @@ def oblique_tilt(frame: VertebralFrame, side: Side, directions: Array) -> tuple[
 
 def direction_grid(target: Target, procedure: Procedure, step_deg: float) -> DirectionGrid:
     """Every direction of the target's hard angle band, `step_deg` apart."""
-    band = procedure.band(target.nerve)
+    band = procedure.band(target.aim)
     axes = []
     for limit in (band.oblique_limit, band.tilt_limit):
         count = max(math.ceil((limit.high - limit.low) / step_deg), 1) + 1

@@ -30,6 +30,8 @@ Rows = NDArray[np.intp]
 _CONTACT_START_MM = 9.0
 _CONTACT_GAP_MM = 0.1
 _SIDE_MM = 1.0
+#: A path that misses the pedicle altogether is this far from its margin, mm.
+_NO_BONE_MM = -99.0
 #: Skin is looked for this far beyond the reach of the longest needle, mm.
 BEYOND_REACH_MM = 60.0
 #: An entry this far from where the line leaves the body is on the skin, beside half a voxel, mm.
@@ -143,11 +145,29 @@ def _check_block_tip(scene: Scene, batch: Batch) -> None:
     batch.reject(left, Limit(RejectionReason.TIP_RULE, rule.to_target.value,
                              "the tip lies {value:.1f} mm from the target{best}, {bound:.1f} allowed"), away)
     left, scale = batch.left(), scene.neck_length
-    if scale > 0:
+    if scale > 0 and rule.ventral_gap is not None:
         behind = neck_fraction(scene.target.course, batch.tips[left]) * scale
         batch.reject(left, Limit(
             RejectionReason.TIP_RULE, rule.ventral_gap.value,
             "the tip lies {value:.1f} mm behind the foramen's posterior wall{best}, {bound:.1f} needed", True), behind)
+
+
+def _check_region(scene: Scene, batch: Batch) -> None:
+    """The tip ends in the target's space, beside bone and not in it, at the end of its corridor if it has one."""
+    region, rule, left = scene.region, scene.procedure.tip, batch.left()
+    batch.reject(left, Limit(RejectionReason.TIP_RULE, 0.0, f"the tip lies {{value:.1f}} mm outside {region.words}"
+                             "{best}"), region.excess(batch.tips[left]))
+    if not batch.every:  # one needle is held against the masks themselves
+        left = batch.left()
+        batch.reject(left, Limit(RejectionReason.BONE_ON_PATH, scene.radius - rule.bone_overlap.value,
+                                 "the end of the needle lies {miss:.1f} mm too deep in bone{best}", True),
+                     region.bone_gap(batch.tips[left], batch.directions[left], rule.zone.value))
+    if region.corridor is not None:
+        left = batch.left()
+        walls = region.corridor.margins(batch.tips[left], batch.directions[left], scene.longest_path) - scene.radius
+        for n, (margin, words) in enumerate(region.corridor.limits):
+            batch.reject(left, Limit(RejectionReason.CORRIDOR, margin, f"{{value:.1f}} mm of bone {words}{{best}}, "
+                                     "{bound:.1f} needed", True), np.maximum(walls[:, n], _NO_BONE_MM))
 
 
 def _check_electrode(scene: Scene, batch: Batch) -> None:
@@ -256,7 +276,9 @@ def assess(scene: Scene, needles: Needles, *, allow_open: bool = False) -> Batch
     """
     batch = _empty_batch(scene, needles)
     _check_angles(scene, batch)
-    if scene.procedure.kind is ProcedureKind.RF:
+    if scene.target.region is not None:
+        _check_region(scene, batch)
+    elif scene.procedure.kind is ProcedureKind.RF:
         _check_electrode(scene, batch)
     else:
         _advance_to_bone(scene, batch)
@@ -279,7 +301,10 @@ def judge(scene: Scene, tip: Array, direction: Array, length_mm: float | None) -
     batch = _empty_batch(scene, Needles(tip[None].copy(), direction[None].copy()))
     batch.every = True
     _check_angles(scene, batch)
-    (_check_electrode if scene.procedure.kind is ProcedureKind.RF else _check_block_tip)(scene, batch)
+    if scene.target.region is not None:
+        _check_region(scene, batch)
+    else:
+        (_check_electrode if scene.procedure.kind is ProcedureKind.RF else _check_block_tip)(scene, batch)
     _find_skin(scene, batch)
     if length_mm is not None:
         off = np.array([length_mm - batch.lengths[0]])

@@ -65,19 +65,24 @@ def _pairs(points: Array, directions: Array) -> Needles:
     return Needles(np.repeat(points, m, axis=0), np.tile(directions, (n, 1)))
 
 
-def _block_batch(scene: Scene, fine: bool) -> Needles:
-    """Every direction of the band, spaced so that skin entries lie no further apart than asked, at each aim."""
-    preferred, target = _preferred(scene), scene.target
-    depth, _ = find_exit(scene.fields.state, scene.inverse, scene.origin, target.position[None], preferred[None], 200.0)
+def _step(scene: Scene, fine: bool) -> float:
+    """Degrees between directions, so that skin entries lie no further apart than asked."""
+    depth, _ = find_exit(scene.fields.state, scene.inverse, scene.origin, scene.target.position[None],
+                         _preferred(scene)[None], 200.0)
     depth_mm = float(depth[0]) if depth[0] > 10.0 else _FALLBACK_DEPTH_MM
-    step = float(np.degrees(scene.procedure.search.entry_spacing.value / (1.15 * depth_mm))) / (1.5 if fine else 1.0)
+    return float(np.degrees(scene.procedure.search.entry_spacing.value / (1.15 * depth_mm))) / (1.5 if fine else 1.0)
+
+
+def _block_batch(scene: Scene, fine: bool) -> Needles:
+    """Every direction of the band at each of a ring of aims about the target."""
+    preferred, target = _preferred(scene), scene.target
     # ring aims lie across the preferred direction, turned by the frame so that they follow the patient
     lateral = scene.frame.lateral(target.side)
     first = unit(lateral - (lateral @ preferred) * preferred)
     second = unit(scene.frame.superior - (scene.frame.superior @ preferred) * preferred)
     aims = [target.position + r * (np.cos(a) * first + np.sin(a) * second)
             for r, count in _RINGS_MM[:3 if fine else 2] for a in np.linspace(0, 2 * np.pi, count, endpoint=False)]
-    return _pairs(np.array(aims), direction_grid(target, scene.procedure, step).directions)
+    return _pairs(np.array(aims), direction_grid(target, scene.procedure, _step(scene, fine)).directions)
 
 
 def _cone(axis: Array, start: Array, sense: float, half_angle_deg: float, step_deg: float) -> Array:
@@ -111,6 +116,9 @@ def _electrode_batch(scene: Scene, fine: bool) -> Needles:
 
 def first_batch(scene: Scene, *, fine: bool = False) -> Needles:
     """The batch that covers everything a target's procedure admits; a fine one has closer steps and wider offsets."""
+    if scene.target.region is not None:
+        grid = direction_grid(scene.target, scene.procedure, _step(scene, fine))
+        return _pairs(scene.target.region.aims, grid.directions)
     if scene.procedure.kind is ProcedureKind.RF:
         return _electrode_batch(scene, fine)
     return _block_batch(scene, fine)

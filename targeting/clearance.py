@@ -243,6 +243,16 @@ class ClearanceMeter:
         """Every labelled bone."""
         return boxes_of(self.spine.labels > 0, self.spine.grid)
 
+    def bone(self, label: int) -> Boxes:
+        """One labelled bone."""
+        if label not in self._single:
+            self._single[label] = boxes_of(self.spine.labels == label, self.spine.grid)
+        return self._single[label]
+
+    @cached_property
+    def _single(self) -> dict[int, Boxes]:
+        return {}
+
     def prepare(self) -> None:
         """Read every mask now rather than on first use."""
         _ = self.structures, self.bones

@@ -61,6 +61,27 @@ def _bone_limits(scene: Scene, meter: ClearanceMeter, entry: Array, tip: Array, 
     return out
 
 
+def _bones_alone(scene: Scene, meter: ClearanceMeter, entry: Array, tip: Array, direction: Array,
+                 length_mm: float) -> list[tuple[Limit, float]]:
+    """The rules about bone for a tip that ends in a space: each bone alone, since two masks may touch across it."""
+    rule, radius, carrier = scene.procedure.tip, scene.radius, scene.target.carrier
+    last = tip - min(rule.zone.value, 0.9 * length_mm) * direction
+    before, at_end = [scene.fields.unlabelled.gap(entry, last)], [scene.fields.unlabelled.gap(last, tip)]
+    for vertebra in scene.spine.vertebrae:
+        if vertebra.label not in scene.fields.crossed:
+            before.append(meter.bone(vertebra.label).gap(entry, last))
+            at_end.append(meter.bone(vertebra.label).gap(last, tip))
+    return [
+        (Limit(RejectionReason.BONE_ON_PATH, -_BONE_TOLERANCE_MM, "bone lies on the way before the target", True),
+         min(before) - radius),
+        (Limit(RejectionReason.TIP_RULE, -rule.bone_overlap.value - _BONE_TOLERANCE_MM,
+               "the end of the needle lies {miss:.1f} mm too deep in bone", True), min(at_end) - radius),
+        (Limit(RejectionReason.TIP_RULE, rule.bone_gap.value,
+               f"the tip lies {{value:.1f}} mm off {carrier.name}, {{bound:.1f}} allowed"),
+         meter.bone(carrier.label).gap(tip, tip)),
+    ]
+
+
 def confirm(scene: Scene, meter: ClearanceMeter, entry: Array, tip: Array, direction: Array,
             length_mm: float) -> Measured:
     """Measure a needle on the masks.
@@ -77,6 +98,7 @@ def confirm(scene: Scene, meter: ClearanceMeter, entry: Array, tip: Array, direc
         value = clearance[name]
         if value is not None:
             held.append((margin_limit(name, margin.value), value))
-    held += _bone_limits(scene, meter, entry, tip, direction, length_mm)
+    bones = _bone_limits if scene.target.region is None else _bones_alone
+    held += bones(scene, meter, entry, tip, direction, length_mm)
     broken = tuple(limit.broken(value) for limit, value in held if limit.miss(np.array([value]))[0] > 0)
     return Measured(clearance, reasons, broken)

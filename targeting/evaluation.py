@@ -16,12 +16,13 @@ from targeting.assess import BEYOND_REACH_MM, judge
 from targeting.blocked import blocked_by
 from targeting.clearance import ClearanceMeter
 from targeting.confirm import confirm
-from targeting.fields import PathFields, body_state, build_fields
+from targeting.fields import PathFields, body_state, build_fields, crossed_by
 from targeting.kernels import AIR, find_exit
 from targeting.model import Evaluation, Needle, ProposalStatus, Rejection, Target
 from targeting.needles import longest_path
 from targeting.placing import make_placement
 from targeting.procedures import Procedure
+from targeting.procedures.sites import Site
 from targeting.ranking import score
 from targeting.scene import Scene
 from targeting.targets import make_targets
@@ -60,8 +61,12 @@ class Evaluator:
         self._state = body_state(spine)
         self._scenes: dict[tuple[int, Needle | None], Scene] = {}
         self._blocked: dict[int, tuple[Rejection, ...]] = {}
-        first = make_targets(spine, procedure).targets if targets is None else tuple(targets)
-        self._fields = [build_fields(spine, first, procedure, volume)] if first else []
+        self._spaces: dict[str, Target] = {}
+        first = make_targets(spine, procedure, volume=volume).targets if targets is None else tuple(targets)
+        groups: dict[frozenset[int], list[Target]] = {}
+        for target in first:
+            groups.setdefault(crossed_by(target, procedure), []).append(target)
+        self._fields = [build_fields(spine, group, procedure, volume) for group in groups.values()]
 
     def entry_of(self, tip: Array, direction: Array) -> Array | None:
         """(3,) LPS mm where the line through a tip (unit direction, entry to tip) meets the skin; None out of view."""
@@ -82,6 +87,8 @@ class Evaluator:
         rim = np.minimum(_RIM_VOXELS, last / 2)
         here = to_world(grid, np.clip(to_index(grid, here), rim, last - rim))
         for fields in self._fields:
+            if fields.crossed != crossed_by(target, self._procedure):
+                continue
             index = to_index(fields.grid, here)
             if ((index >= 0) & (index <= np.array(fields.grid.shape[::-1]) - 1)).all():
                 return fields
@@ -96,6 +103,17 @@ class Evaluator:
             scene = self._scenes[key] = Scene(self._spine, fields, target, self._procedure, needle)
             self._blocked[id(target)] = blocked_by(target, self._procedure, self._spine, self._meter, self._volume)
         return scene
+
+    def _with_space(self, target: Target) -> Target:
+        """The target itself, or as it was made: a plan that was read back holds no spaces."""
+        if self._procedure.site is Site.NERVE or target.region is not None:
+            return target
+        if target.id not in self._spaces:
+            made = make_targets(self._spine, self._procedure, volume=self._volume).targets
+            self._spaces = {t.id: t for t in made}
+        if target.id not in self._spaces:
+            raise UsageError(f"the space of {target.id} cannot be found again on this scan")
+        return self._spaces[target.id]
 
     def evaluate(self, target: Target, entry: Array | None, tip: Array, needle: Needle | None = None, *,
                  direction: Array | None = None) -> Evaluation:
@@ -116,13 +134,14 @@ class Evaluator:
         Raises
         ------
         UsageError
-            Entry and tip are one point, or neither or both of entry and direction are given.
+            Entry and tip are one point, or neither or both of entry and direction are given; or a target that is a
+            space cannot be found again.
         ValueError
             The target's carrier has no vertebral frame, so that its angles have no meaning.
         """
         if (entry is None) == (direction is None):
             raise UsageError("give either the entry or the direction of a needle")
-        tip = np.asarray(tip, np.float64)
+        target, tip = self._with_space(target), np.asarray(tip, np.float64)
         way = np.asarray(direction, np.float64) if entry is None else tip - np.asarray(entry, np.float64)
         if not np.linalg.norm(way) > (0.0 if entry is None else _SHORTEST_MM):
             raise UsageError("the entry and the tip of a needle must be apart")

@@ -31,7 +31,7 @@ from targeting.model import Target
 from targeting.procedures import Procedure
 from targeting.procedures.schema import UnlabelledBone
 
-__all__ = ["PathFields", "body_state", "build_fields", "path_hull"]
+__all__ = ["PathFields", "body_state", "build_fields", "crossed_by", "path_hull"]
 
 _log = logging.getLogger(__name__)
 Array = NDArray[np.float64]
@@ -58,7 +58,8 @@ class PathFields:
     structures : tuple of StructureName
         Those that have a mask and a margin.
     bones : (z, y, x) float32, mm
-        Signed distance to every labelled vertebra and the sacrum, and to bone that only the CT shows.
+        Signed distance to every labelled vertebra and the sacrum but those that may be crossed, and to bone that only
+        the CT shows.
     foramen : (z, y, x) float32, mm
         Signed distance to the contents of the foramina.
     unlabelled : Boxes
@@ -67,6 +68,8 @@ class PathFields:
         AIR, INSIDE or OPEN (not measured).
     labels : (z, y, x)
         Vertebra labels.
+    crossed : frozenset of int
+        Labels of the bones that a needle may enter.
     """
 
     grid: Grid
@@ -78,6 +81,7 @@ class PathFields:
     unlabelled: Boxes
     state: NDArray[np.uint8]
     labels: NDArray[Any]
+    crossed: frozenset[int] = frozenset()
 
     @property
     def inverse(self) -> Array:
@@ -133,6 +137,11 @@ def path_hull(spine: Spine, targets: Sequence[Target], procedure: Procedure, sta
     return np.concatenate(points)
 
 
+def crossed_by(target: Target, procedure: Procedure) -> frozenset[int]:
+    """Labels of the bones that a needle for a target may enter."""
+    return frozenset([target.carrier.label] if "carrier" in procedure.may_cross else [])
+
+
 def _thinning(grid: Grid) -> tuple[int, int, int]:
     """Stride along (z, y, x) that brings a fine lattice near 1 mm."""
     stride = np.maximum(np.floor(2 * _FINEST_MM / grid.spacing[::-1]), 1).astype(int)
@@ -160,8 +169,11 @@ def build_fields(spine: Spine, targets: Sequence[Target], procedure: Procedure,
 
     Besides every admissible path the fields cover the points of `also`, (n, 3) LPS mm. Structures without a mask are
     left out here; `targeting.blocked` says what that forbids. With the CT at hand, dense matter that no label holds
-    counts as bone too.
+    counts as bone too. Targets must agree on the bones their needles may enter (`crossed_by`).
     """
+    crossed = crossed_by(targets[0], procedure)
+    if any(crossed_by(target, procedure) != crossed for target in targets):
+        raise ValueError(f"{procedure.name}: these targets may not share fields, each may enter its own carrier")
     state = body_state(spine)
     # turned to the nearest anatomical axes first, so that the order in which a scan is stored changes nothing
     axes = canonical_axes(spine.grid)
@@ -182,6 +194,7 @@ def build_fields(spine: Spine, targets: Sequence[Target], procedure: Procedure,
     names = tuple(known)
     with ThreadPoolExecutor(_THREADS) as pool:
         later = pool.submit(_measure, labels > 0, grid)
+        passed = pool.submit(_measure, (labels > 0) & ~np.isin(labels, list(crossed)), grid) if crossed else later
         for index, distance in enumerate(pool.map(lambda part: _measure(part, grid), known.values())):
             if distance is None:
                 continue
@@ -191,14 +204,17 @@ def build_fields(spine: Spine, targets: Sequence[Target], procedure: Procedure,
             closer = distance < combined
             combined[closer] = distance[closer]
             owner[closer] = index
-        measured = later.result()
-    bones = np.full(grid.shape, FIELD_CAP_MM, np.float32) if measured is None else measured
+        everything, measured = later.result(), passed.result()
+    nothing = np.full(grid.shape, FIELD_CAP_MM, np.float32)
+    bones = nothing.copy() if measured is None else measured
     state = np.ascontiguousarray(axes.apply(state)[thin])
     other = np.zeros(grid.shape, np.bool_)
     if volume is not None and volume.modality == "CT":
         values = axes.apply(volume.array)[thin] * np.float32(volume.slope) + np.float32(volume.intercept)
-        other = _unlabelled_bone(values, bones, state, procedure.unlabelled_bone, float(np.prod(grid.spacing)))
+        known_bone = nothing if everything is None else everything
+        other = _unlabelled_bone(values, known_bone, state, procedure.unlabelled_bone, float(np.prod(grid.spacing)))
         if other.any():
             np.minimum(bones, signed_distance(other, grid.spacing, FIELD_CAP_MM, _DEPTH_CAP_MM), out=bones)
     _log.info("fields on %s voxels of %s mm", grid.shape, np.round(grid.spacing, 2).tolist())
-    return PathFields(grid, combined, owner, names, bones, foramen, boxes_of(other, grid), state, labels)
+    return PathFields(grid, combined, owner, names, bones, foramen, boxes_of(other, grid), state, labels,
+                      crossed)

@@ -12,13 +12,17 @@ from numpy.typing import NDArray
 from imaging.geometry import CArmAngles, CtAngles, Side
 from segmentation.anatomy import Nerve, StructureName
 from segmentation.spine import NerveCourse, Vertebra
+from targeting.region import TipRegion
 
 __all__ = [
-    "CapturePoint", "ConfidenceWord", "Evaluation", "Needle", "NeedlePose", "Placement",
-    "PlacementKind", "Proposal", "ProposalStatus", "Rejection", "RejectionReason", "Target", "confidence_word",
+    "CapturePoint", "ConfidenceWord", "Evaluation", "MissingTarget", "Needle", "NeedlePose", "Placement",
+    "PlacementKind", "Proposal", "ProposalStatus", "Rejection", "RejectionReason", "Target", "TargetList",
+    "confidence_word",
 ]
 
 Array = NDArray[np.float64]
+_NERVE_WORDS = {"MB": "medial branch", "DR": "dorsal ramus", "SN": "spinal nerve", "BVN": "basivertebral nerve",
+                "LB": "lateral branches", "joint": "facet joint"}
 
 
 class ConfidenceWord(StrEnum):
@@ -70,6 +74,7 @@ class RejectionReason(StrEnum):
     METAL_NEARBY = "metal_nearby"
     ENTRY_OFF_SKIN = "entry_off_skin"
     WITHHELD = "withheld"
+    CORRIDOR = "corridor"
 
 
 @dataclass(frozen=True)
@@ -100,10 +105,14 @@ class Target:
     ----------
     id : str
         Unique in a plan, e.g. ``lumbar-medial-branch-block:L4-MB:L5:LEFT``.
+    nerve : Nerve or None
+        None for a facet joint, and where levels are relative.
     nerve_name : str
-        ``"L4 MB"``; for relative levels ``"MB at LLV-1"``.
+        ``"L4 MB"``; for relative levels ``"MB at LLV-1"``; for a facet joint ``"L4/5 joint"``.
     position : (3,) LPS mm
-        The tip's goal on the bone.
+        The tip's goal.
+    course : NerveCourse
+        Without points where no nerve's course is aimed at.
     covariance : (3, 3) mm2
     confidence : float
         The lowest of its checks, 0 to 1; not a probability.
@@ -111,6 +120,10 @@ class Target:
         Why no needle may be aimed at it although the bone is in view; empty when one may. Its course is then empty.
     placed_by : str
         Who placed it by hand, as typed; empty when the program did.
+    region : TipRegion or None
+        The space the tip must end in; None where it must end on bone or along a nerve.
+    place : str
+        Where on which bone, in words; empty for the transverse process or the ala.
     """
 
     id: str
@@ -127,16 +140,55 @@ class Target:
     reasons: tuple[str, ...] = ()
     withheld: str = ""
     placed_by: str = ""
+    region: TipRegion | None = None
+    place: str = ""
+
+    @property
+    def aim(self) -> Nerve | str | None:
+        """What a procedure's angle band is looked up by: the nerve, else the joint."""
+        return self.nerve if self.nerve is not None or not self.joints else self.joints[0]
+
+    @property
+    def bone(self) -> str:
+        """The place on the carrier in words."""
+        if self.place:
+            return self.place
+        return "sacral ala (S1)" if self.carrier.name == "S1" else f"{self.carrier.name} transverse process"
 
     @property
     def sentence(self) -> str:
         """Nerve, bone, side and joints in words; never a bare level."""
-        bone = "sacral ala (S1)" if self.carrier.name == "S1" else f"{self.carrier.name} transverse process"
-        joints = " and ".join(self.joints)
-        nerve = {"MB": "medial branch", "DR": "dorsal ramus"}
-        words = " ".join(nerve.get(part, part) for part in self.nerve_name.split())
-        return f"{words} at the {bone}, {self.side.value}" + (f" ({joints} joint{'s' if len(self.joints) > 1 else ''})"
-                                                              if joints else "")
+        joints = " and ".join(j for j in self.joints if j not in self.nerve_name)
+        words = " ".join(_NERVE_WORDS.get(part, part) for part in self.nerve_name.split())
+        return f"{words} at the {self.bone}, {self.side.value}" + (
+            f" ({joints} joint{'s' if len(self.joints) > 1 else ''})" if joints else "")
+
+
+@dataclass(frozen=True)
+class MissingTarget:
+    """A target that was asked for and cannot be made, and why.
+
+    Attributes
+    ----------
+    nerve : Nerve or None
+        None for a facet joint.
+    name : str
+        ``"L4 MB"`` or ``"L4/5 joint"``.
+    """
+
+    nerve: Nerve | None
+    name: str
+    side: Side
+    carrier: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class TargetList:
+    """What was asked for: made or missing, head to foot, left before right."""
+
+    targets: tuple[Target, ...]
+    missing: tuple[MissingTarget, ...]
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,7 @@ from targeting.needles import choose_needle
 from targeting.procedures import ProcedureKind
 from targeting.scene import Scene
 from targeting.targets import neck_fraction
-from targeting.uncertainty import capture_assumptions, capture_curve
+from targeting.uncertainty import capture_assumptions, capture_curve, reached_assumptions
 
 __all__ = ["make_placement"]
 
@@ -52,6 +52,30 @@ def _electrode_words(scene: Scene, batch: Batch, row: int) -> list[str]:
     return parts
 
 
+def _region_words(scene: Scene, tip: Array, direction: Array, length_mm: float) -> list[str]:
+    """Where in its space the tip ends, and how much of the pedicle is left beside the needle."""
+    region = scene.region
+    parts = [f"tip in the {region.place(tip)}"]
+    if region.corridor is not None:
+        medial, inferior, _ = region.corridor.margins(tip[None], direction[None], length_mm)[0] - scene.radius
+        if np.isfinite(medial):
+            parts.append(f"{medial:.1f} mm of pedicle left medially and {inferior:.1f} mm below "
+                         f"({region.corridor.margin_mm:.1f} needed)")
+    return parts
+
+
+def _captured(scene: Scene, tip: Array, direction: Array) -> tuple[tuple[CapturePoint, ...], tuple[str, ...]]:
+    """The capture curve and what it rests on; of a space, that the tip ends where it is planned."""
+    if scene.target.region is not None:
+        return (capture_curve(scene.target, scene.procedure, np.zeros(3), direction),
+                reached_assumptions(scene.target, scene.procedure, direction))
+    if not scene.has_course:
+        return (), (_NO_COURSE,)
+    offset, tangent = _offset_to_nerve(scene, tip, direction)
+    return (capture_curve(scene.target, scene.procedure, offset, tangent),
+            capture_assumptions(scene.target, scene.procedure, offset, tangent))
+
+
 def _why(scene: Scene, batch: Batch, row: int, measured: Measured, length_mm: float | None,
          reserve_mm: float | None) -> str:
     """What speaks for a placement and what must be known about it, in one sentence."""
@@ -70,7 +94,9 @@ def _why(scene: Scene, batch: Batch, row: int, measured: Measured, length_mm: fl
         _, name, value = min(near)
         parts.append(f"{value:.1f} mm to {structure_words(name)} at the tightest "
                      f"({scene.procedure.margins[name].value:.1f} needed)")
-    if scene.procedure.kind is ProcedureKind.RF:
+    if scene.target.region is not None:
+        parts += _region_words(scene, batch.tips[row], batch.directions[row], float(batch.lengths[row]))
+    elif scene.procedure.kind is ProcedureKind.RF:
         parts += _electrode_words(scene, batch, row)
     else:
         parts.append(f"tip {np.linalg.norm(batch.tips[row] - scene.target.position):.1f} mm from the target")
@@ -103,16 +129,13 @@ def make_placement(scene: Scene, batch: Batch, row: int, measured: Measured, obj
     pose = make_pose(scene.spine, scene.target, needle, tip, direction, entry)
     reserve = None if pose.length_mm is None else needle.length_mm - pose.length_mm
     margins = {name: c.value for name, c in scene.procedure.margins.items() if measured.clearance[name] is not None}
-    capture: tuple[CapturePoint, ...] = ()
-    assumptions: tuple[str, ...] = (_NO_COURSE,)
-    if scene.has_course:
-        offset, tangent = _offset_to_nerve(scene, tip, direction)
-        capture = capture_curve(scene.target, scene.procedure, offset, tangent)
-        assumptions = capture_assumptions(scene.target, scene.procedure, offset, tangent)
+    capture, assumptions = _captured(scene, tip, direction)
+    own = scene.target.carrier.name
+    may_cross = tuple(own if name == "carrier" else name for name in scene.procedure.may_cross)
     return Placement(
         rank=rank, kind=PlacementKind.STRAIGHT, needles=(pose,), clearance_mm=measured.clearance,
         clearance_reason=measured.clearance_reason, margins_mm=margins,
         margins_met=all(b.reason is not RejectionReason.MARGIN for b in measured.broken),
         capture=capture, capture_assumptions=assumptions,
         objectives={name: round(value, 6) for name, value in objectives.items()},
-        why=_why(scene, batch, row, measured, pose.length_mm, reserve), may_cross=scene.procedure.may_cross)
+        why=_why(scene, batch, row, measured, pose.length_mm, reserve), may_cross=may_cross)

@@ -12,7 +12,7 @@ from segmentation.engine import Progress
 from segmentation.spine import Spine
 from targeting.blocked import blocked_by
 from targeting.clearance import ClearanceMeter
-from targeting.fields import build_fields
+from targeting.fields import PathFields, build_fields, crossed_by
 from targeting.model import Proposal, ProposalStatus, Rejection, RejectionReason, Target
 from targeting.placing import make_placement
 from targeting.procedures import Procedure
@@ -68,7 +68,10 @@ def propose(spine: Spine, targets: Sequence[Target], procedure: Procedure,
     blocked = {t.id: blocked_by(t, procedure, spine, meter, volume) for t in targets}
     free = [t for t in targets if not blocked[t.id]]
     say("measuring distances", 0.0)
-    fields = build_fields(spine, free, procedure, volume) if free else None
+    groups: dict[frozenset[int], list[Target]] = {}
+    for target in free:
+        groups.setdefault(crossed_by(target, procedure), []).append(target)
+    fields: PathFields | None = None
     out: list[Proposal] = []
     for n, target in enumerate(targets):
         say(f"searching {target.nerve_name} {target.side.value}", (n + 1) / (len(targets) + 1))
@@ -77,7 +80,10 @@ def propose(spine: Spine, targets: Sequence[Target], procedure: Procedure,
         elif blocked[target.id]:
             refused = blocked[target.id]
             out.append(Proposal(target, ProposalStatus.NONE, refused[0].sentence, (), refused))
-        elif fields is not None:
+        else:
+            crossed = crossed_by(target, procedure)
+            if fields is None or fields.crossed != crossed:
+                fields = build_fields(spine, groups[crossed], procedure, volume)
             scene = Scene(spine, fields, target, procedure)
             out.append(_answer(scene, meter, search(scene, meter)))
         _log.info("%s: %s, %d placements", target.id, out[-1].status.value, len(out[-1].placements))

@@ -20,6 +20,7 @@ from targeting.model import Needle, Target
 from targeting.needles import longest_path
 from targeting.procedures import Procedure
 from targeting.procedures.schema import AngleBand, Electrode
+from targeting.region import TipRegion
 from targeting.targets import neck_fraction, sample_path
 
 __all__ = ["Scene"]
@@ -60,8 +61,8 @@ class Scene:
 
     @cached_property
     def band(self) -> AngleBand:
-        """The angle band of the nerve."""
-        return self.procedure.band(self.target.nerve)
+        """The angle band of the target."""
+        return self.procedure.band(self.target.aim)
 
     @cached_property
     def radius(self) -> float:
@@ -86,6 +87,13 @@ class Scene:
         if near is None or far is None:
             return self.frame.lateral(side)
         return unit(near.position - far.position)
+
+    @property
+    def region(self) -> TipRegion:
+        """The space the tip must end in; only targets that are a space have one."""
+        if self.target.region is None:
+            raise ValueError(f"{self.target.id} is no space")
+        return self.target.region
 
     @cached_property
     def neck_range(self) -> Interval:

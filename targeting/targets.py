@@ -14,12 +14,15 @@ from scipy import ndimage
 from imaging.errors import UsageError
 from imaging.geometry import Side, to_index, to_world, unit
 from imaging.resample import crop_grid
+from imaging.volume import Volume
 from segmentation.anatomy import LandmarkName, Nerve, carrier_of, joints_of, nerves_of_joint
 from segmentation.spine import NerveCourse, NumberingStatus, Spine, Vertebra
 from targeting.angles import direction_from_angles
-from targeting.model import Target
+from targeting.model import MissingTarget, Target, TargetList
 from targeting.procedures import Procedure, ProcedureKind
 from targeting.procedures.schema import TargetRule
+from targeting.procedures.sites import Site
+from targeting.sites.make import make_site_targets
 
 __all__ = ["MissingTarget", "TargetList", "make_targets", "neck_fraction", "nerves_asked", "sample_path"]
 
@@ -27,24 +30,6 @@ Array = NDArray[np.float64]
 _PATH_STEP_MM = 0.25
 _LAST_LUMBAR = "L5"
 _OPEN_MM = 12.0
-
-
-@dataclass(frozen=True)
-class MissingTarget:
-    """A target that was asked for and cannot be made, and why."""
-
-    nerve: Nerve
-    side: Side
-    carrier: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class TargetList:
-    """What was asked for: made or missing, head to foot, left before right."""
-
-    targets: tuple[Target, ...]
-    missing: tuple[MissingTarget, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -247,7 +232,8 @@ def _withheld(procedure: Procedure, nerve: Nerve, side: Side, vertebra: Vertebra
 
 
 def make_targets(spine: Spine, procedure: Procedure, nerves: Sequence[Nerve] | None = None,
-                 joints: Sequence[str] | None = None, sides: Sequence[Side] | None = None) -> TargetList:
+                 joints: Sequence[str] | None = None, sides: Sequence[Side] | None = None,
+                 volume: Volume | None = None) -> TargetList:
     """Every target asked for, with a reason for each that cannot be made.
 
     Parameters
@@ -256,12 +242,16 @@ def make_targets(spine: Spine, procedure: Procedure, nerves: Sequence[Nerve] | N
         Nerves and facet joints asked for (their union, duplicates removed); both None asks for the procedure's own.
     sides : sequence of Side or None
         None asks for both.
+    volume : Volume or None
+        The scan, where its values may be used: joint spaces and sacral foramina are looked for in it.
 
     Raises
     ------
     UsageError
-        A nerve that the procedure does not target.
+        A nerve or joint that the procedure does not target.
     """
+    if procedure.site is not Site.NERVE:
+        return make_site_targets(spine, procedure, nerves, joints, sides, volume)
     asked = nerves_asked(procedure, nerves, joints)
     targets: list[Target] = []
     missing: list[MissingTarget] = []
@@ -272,5 +262,5 @@ def make_targets(spine: Spine, procedure: Procedure, nerves: Sequence[Nerve] | N
             if isinstance(made, Target):
                 targets.append(made)
             else:
-                missing.append(MissingTarget(nerve, side, carrier_of(nerve).value, made))
+                missing.append(MissingTarget(nerve, nerve.value, side, carrier_of(nerve).value, made))
     return TargetList(tuple(targets), tuple(missing))

@@ -9,7 +9,7 @@ from scipy.special import ndtr
 from targeting.model import CapturePoint, Target
 from targeting.procedures import Procedure, ProcedureKind
 
-__all__ = ["capture_assumptions", "capture_curve", "disc_probability"]
+__all__ = ["capture_assumptions", "capture_curve", "disc_probability", "reached_assumptions"]
 
 Array = NDArray[np.float64]
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(128)
@@ -75,4 +75,18 @@ def capture_assumptions(target: Target, procedure: Procedure, offset: Array, tan
         f"{high:.2f} with {rule.radius_high.value:g} mm",
         "nerve, landmark and placement errors are independent and normal; placement error is equal in every direction",
         f"the modelled nerve lies {float(np.linalg.norm(offset)):.1f} mm from the needle",
+    )
+
+
+def reached_assumptions(target: Target, procedure: Procedure, direction: Array) -> tuple[str, ...]:
+    """What the curve of a target that is a space rests on, in sentences."""
+    rule = procedure.capture
+    planned = np.zeros(3)
+    low, high = (_curve(target, planned, direction, r.value, (2.0,))[0] for r in (rule.radius_low, rule.radius_high))
+    return (
+        "model estimate from unverified assumptions",
+        f"the tip counts as in place within {rule.radius.value:g} mm of where it is planned, across the needle",
+        f"at placement sigma 2 mm: {low:.2f} within {rule.radius_low.value:g} mm, "
+        f"{high:.2f} within {rule.radius_high.value:g} mm",
+        "segmentation and placement errors are independent and normal; placement error is equal in every direction",
     )

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from segmentation.anatomy import Nerve, StructureName
+from segmentation.anatomy import Nerve, StructureName, parse_joint
 from targeting.constants import Constant, Interval, Numbers, data_error, quantity, section
 from targeting.model import Needle
+from targeting.procedures.sites import SITE_RULES, Site, SiteRule
 
 __all__ = [
     "AngleBand", "Capture", "Electrode", "Procedure", "ProcedureKind", "Reach", "SearchRule", "StockNeedle",
@@ -26,6 +27,8 @@ class ProcedureKind(StrEnum):
 
     BLOCK = "block"
     RF = "rf"
+    INJECTION = "injection"
+    ABLATION = "ablation"
 
 
 @dataclass(frozen=True)
@@ -94,14 +97,14 @@ class TipRule:
     to_target : Constant
         Largest distance of the tip from the target's position, mm.
     ventral_gap : Constant
-        Least distance of the tip behind the posterior wall of the foramen, mm.
+        Least distance of the tip behind the posterior wall of the foramen, mm; only where a nerve's neck is aimed at.
     """
 
     zone: Constant
     bone_gap: Constant
     bone_overlap: Constant
     to_target: Constant
-    ventral_gap: Constant
+    ventral_gap: Constant | None = None
 
 
 @dataclass(frozen=True)
@@ -185,14 +188,18 @@ class Procedure:
 
     Attributes
     ----------
+    site : Site
+        What is aimed at; `joints` are those of a procedure that aims at facet joints.
+    site_rule : SiteRule or None
+        Where a tip may end when it is no nerve that is aimed at.
     required : tuple of StructureName
         Masks without which nothing is proposed; `required_for` adds some for single nerves.
     margins : mapping
         Least distance from the needle's surface to each structure, mm.
     angles : mapping
-        The band of each nerve; None holds the default.
+        The band of each nerve or joint; None holds the default.
     may_cross : tuple of str
-        Bones (labels' level names) or structures the needle may enter.
+        Bones the needle may enter; ``carrier`` is each target's own.
     notices : tuple of str
         What must be said with every plan of this procedure.
     weights : mapping
@@ -206,9 +213,9 @@ class Procedure:
     required: tuple[StructureName, ...]
     required_for: Mapping[Nerve, tuple[StructureName, ...]]
     margins: Mapping[StructureName, Constant]
-    target: TargetRule
+    nerve_rule: TargetRule | None
     unlabelled_bone: UnlabelledBone
-    angles: Mapping[Nerve | None, AngleBand]
+    angles: Mapping[Nerve | str | None, AngleBand]
     reach: Reach
     tip: TipRule
     capture: Capture
@@ -218,10 +225,20 @@ class Procedure:
     electrode: Electrode | None
     may_cross: tuple[str, ...]
     notices: tuple[str, ...]
+    site: Site = Site.NERVE
+    site_rule: SiteRule | None = None
+    joints: tuple[str, ...] = ()
 
-    def band(self, nerve: Nerve | None) -> AngleBand:
-        """The angle band of a nerve."""
-        return self.angles.get(nerve, self.angles[None])
+    @property
+    def target(self) -> TargetRule:
+        """The checks of a nerve target; only procedures that aim at a nerve on bone have them."""
+        if self.nerve_rule is None:
+            raise ValueError(f"{self.name} aims at no nerve on bone")
+        return self.nerve_rule
+
+    def band(self, aim: Nerve | str | None) -> AngleBand:
+        """The angle band of a nerve or a joint."""
+        return self.angles.get(aim, self.angles[None])
 
     def required_structures(self, nerve: Nerve | None) -> tuple[StructureName, ...]:
         """Masks without which nothing is proposed for a nerve."""
@@ -241,6 +258,13 @@ def _needle(table: Any, where: str) -> StockNeedle:
         None if tip is None else quantity(Constant, tip, f"{where}.active_tip"))
 
 
+def _aim(name: str) -> Nerve | str | None:
+    """Whose angle band it is: a nerve, a joint, or everything else."""
+    if name == "default":
+        return None
+    return parse_joint(name) if "/" in name else Nerve(name)
+
+
 def parse_procedure(data: Mapping[str, Any]) -> Procedure:
     """A procedure from the parsed TOML of one file; anything amiss is a ValueError that names the place."""
     kind = ProcedureKind(data["kind"])
@@ -249,19 +273,23 @@ def parse_procedure(data: Mapping[str, Any]) -> Procedure:
     weights = {name: quantity(Constant, w, f"weights.{name}") for name, w in data["weights"].items()}
     if abs(sum(w.value for w in weights.values()) - 1.0) > 1e-9:
         raise data_error("weights", "must sum to 1")
+    site = Site(data.get("site", Site.NERVE))
+    if (site is Site.NERVE) != ("target" in data) or (site is Site.NERVE) == ("site_rule" in data):
+        raise data_error(data["name"], "a nerve on bone has a target section, every other site a site_rule section")
     return Procedure(
         name=data["name"], title=data["title"], kind=kind,
         nerves=tuple(Nerve(n) for n in data["nerves"]),
         required=tuple(StructureName(s) for s in data["required"]),
         required_for={Nerve(n): tuple(StructureName(s) for s in names) for n, names in data["required_for"].items()},
         margins={StructureName(s): quantity(Constant, c, f"margins.{s}") for s, c in data["margins"].items()},
-        target=section(TargetRule, data["target"], "target"),
+        nerve_rule=section(TargetRule, data["target"], "target") if site is Site.NERVE else None,
         unlabelled_bone=section(UnlabelledBone, data["unlabelled_bone"], "unlabelled_bone"),
-        angles={(None if n == "default" else Nerve(n)): section(AngleBand, band, f"angles.{n}")
-                for n, band in data["angles"].items()},
+        angles={_aim(n): section(AngleBand, band, f"angles.{n}") for n, band in data["angles"].items()},
         reach=section(Reach, data["reach"], "reach"), tip=section(TipRule, data["tip"], "tip"),
         capture=section(Capture, data["capture"], "capture"),
         search=section(SearchRule, data["search"], "search"), weights=weights,
         needles=tuple(_needle(n, f"needles[{i}]") for i, n in enumerate(data["needles"])),
         electrode=section(Electrode, data["electrode"], "electrode") if "electrode" in data else None,
-        may_cross=tuple(data["may_cross"]), notices=tuple(data["notices"]))
+        may_cross=tuple(data["may_cross"]), notices=tuple(data["notices"]), site=site,
+        site_rule=section(SITE_RULES[site], data["site_rule"], "site_rule") if site in SITE_RULES else None,
+        joints=tuple(parse_joint(j) for j in data.get("joints", ())))

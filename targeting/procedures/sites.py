@@ -1,0 +1,112 @@
+"""What a procedure aims at, and the rules of those targets that are not a nerve on a bone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from targeting.constants import Constant, Interval
+
+__all__ = ["SITE_RULES", "BodyRule", "FacetRule", "Site", "SiteRule"]
+
+
+class Site(StrEnum):
+    """Kind of target."""
+
+    NERVE = "nerve"
+    FACET_JOINT = "facet_joint"
+    VERTEBRAL_BODY = "vertebral_body"
+
+
+@dataclass(frozen=True)
+class SiteRule:
+    """What every space has in common.
+
+    Attributes
+    ----------
+    sigma : Constant
+        One standard deviation of the place along each axis, mm.
+    wide, low_confidence : Constant
+        A 95 % region beyond `wide` mm, or a cut vertebra, lowers the confidence to `low_confidence`.
+    aim_gap, aims : Constant
+        Least distance between two places aimed at, mm, and their greatest number.
+    """
+
+    sigma: Constant
+    wide: Constant
+    low_confidence: Constant
+    aim_gap: Constant
+    aims: Constant
+
+
+@dataclass(frozen=True)
+class FacetRule(SiteRule):
+    """Where a needle may end in a facet joint.
+
+    Attributes
+    ----------
+    gap, middle : Constant
+        Widest space between two articular processes that counts as joint, and how far a place in it may lie off the
+        middle surface, mm.
+    lateral, below : Interval, Constant
+        Where the joint is looked for: lateral of the tip of the superior articular process, and below it, mm.
+    volume, height : Constant
+        Less joint than this was not found, mm3 and mm.
+    posterior_share : Constant
+        Part of the joint line, from its posterior end, that a needle may enter.
+    inside, beyond : Constant
+        Deepest tip inside the joint from its posterior edge, and farthest tip outside its edge in the recess, mm.
+    superior_share, inferior_share : Constant
+        Parts of the joint's height, from above, that is left alone (its recess opens toward the canal), and from below,
+        beside which the inferior recess lies.
+    free : Constant
+        A place in the recess lies at least this far from bone, mm.
+    contrast, seen : Constant
+        A joint space darker than the plates on both sides by this, HU, is seen; seen over less than this share of the
+        joint it is doubtful.
+    """
+
+    gap: Constant
+    middle: Constant
+    lateral: Interval
+    below: Constant
+    volume: Constant
+    height: Constant
+    posterior_share: Constant
+    inside: Constant
+    beyond: Constant
+    superior_share: Constant
+    inferior_share: Constant
+    free: Constant
+    contrast: Constant
+    seen: Constant
+
+
+@dataclass(frozen=True)
+class BodyRule(SiteRule):
+    """Where a transpedicular tip may end in a vertebral body.
+
+    Attributes
+    ----------
+    depth, height : Interval
+        Share of the body's depth from its posterior wall and of its height from the inferior endplate.
+    midline : Constant
+        Farthest from the mid-sagittal plane, mm.
+    wall, endplate : Constant
+        Least distance to the posterior wall in space, and to either endplate, mm.
+    cortex : Constant
+        Bone left beyond the needle's surface on the pedicle's medial and inferior side, mm.
+    pedicle_behind : Constant
+        The pedicle's range reaches this far behind its isthmus, mm.
+    """
+
+    depth: Interval
+    height: Interval
+    midline: Constant
+    wall: Constant
+    endplate: Constant
+    cortex: Constant
+    pedicle_behind: Constant
+
+
+SITE_RULES: dict[Site, type[SiteRule]] = {Site.FACET_JOINT: FacetRule, Site.VERTEBRAL_BODY: BodyRule}
