@@ -187,12 +187,12 @@ def procedures(table_format: Format = TableFormat.TABLE, as_json: Json = False, 
     found = [load_procedure(name) for name in procedure_names()]
     entries: list[dict[str, Any]] = [
         {"name": p.name, "title": p.title, "kind": p.kind.value, "nerves": [n.value for n in p.nerves],
-         "needles": [n.name for n in p.stock]} for p in found]
+         "joints": list(p.joints), "needles": [n.name for n in p.stock]} for p in found]
     if as_json or table_format is TableFormat.JSON:
         print_json(entries)
         return
-    print_table("", ("name", "what", "kind", "nerves"),
-                [(e["name"], e["title"], e["kind"], ", ".join(e["nerves"])) for e in entries])
+    print_table("", ("name", "what", "kind", "nerves or joints"),
+                [(e["name"], e["title"], e["kind"], ", ".join(e["nerves"] or e["joints"])) for e in entries])
 
 
 @app.command()

@@ -65,6 +65,8 @@ def faults(spine: Spine, procedure: Procedure, proposals: tuple[Proposal, ...]) 
                 out.append(f"{who}: needle too short")
             early = s > (pose.needle.active_tip_mm or 4.0) + 1.0
             for name, bone in bones.items():
+                if name in placement.may_cross:
+                    continue
                 gap = bone.signed(path) - radius
                 if gap[early].min() < -bone.half or gap[~early].min() < -(1 + radius + bone.half):
                     out.append(f"{who}: in {name}")

@@ -68,7 +68,7 @@ def test_every_target_is_proposed_and_holds_on_the_masks(procedure: Procedure, n
         assert all("safe" not in p.why for p in proposal.placements)
 
 
-@pytest.mark.parametrize("kind", ProcedureKind)
+@pytest.mark.parametrize("kind", [ProcedureKind.BLOCK, ProcedureKind.RF])
 def test_placements_are_different_choices(kind: ProcedureKind) -> None:
     poses = [p.needles[0] for p in _usual(kind).placements]
     assert 2 <= len(poses) <= 5
@@ -110,13 +110,13 @@ def _same(a: Proposal, b: Proposal, turn: np.ndarray, shift: np.ndarray, toleran
         assert q.clearance_mm[StructureName.CANAL] == pytest.approx(p.clearance_mm[StructureName.CANAL], abs=tolerance)
 
 
-@pytest.mark.parametrize("kind", ProcedureKind)
+@pytest.mark.parametrize("kind", [ProcedureKind.BLOCK, ProcedureKind.RF])
 def test_a_mirrored_patient_mirrors_the_plan(kind: ProcedureKind) -> None:
     other = _plan(mirrored(lumbar_spine()), BLOCK if kind is ProcedureKind.BLOCK else RF, side=Side.RIGHT)
     _same(_usual(kind), other, np.diag([-1.0, 1, 1]), np.zeros(3), 0.1)
 
 
-@pytest.mark.parametrize("kind", ProcedureKind)
+@pytest.mark.parametrize("kind", [ProcedureKind.BLOCK, ProcedureKind.RF])
 def test_a_turned_patient_turns_the_plan(kind: ProcedureKind) -> None:
     turn, shift = rotation_about(np.array([0.4, 0.2, 1.0]), 25.0), np.array([30.0, -12.0, 400.0])
     other = _plan(moved(lumbar_spine(), turn, shift), BLOCK if kind is ProcedureKind.BLOCK else RF)
@@ -213,7 +213,7 @@ def test_halving_the_entry_spacing_hardly_changes_the_best() -> None:
     assert total(_plan(lumbar_spine(), fine)) == pytest.approx(total(_usual(ProcedureKind.BLOCK)), abs=0.05)
 
 
-@pytest.mark.parametrize("kind", ProcedureKind)
+@pytest.mark.parametrize("kind", [ProcedureKind.BLOCK, ProcedureKind.RF])
 def test_skin_out_of_view_gives_directions_without_entry_or_length(kind: ProcedureKind) -> None:
     spine = lumbar_spine()
     seen = np.ones(spine.grid.shape, np.bool_)

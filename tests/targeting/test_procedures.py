@@ -14,6 +14,7 @@ from targeting.constants import Constant, Interval, Numbers, Status
 from targeting.procedures import ProcedureKind, load_procedure, procedure_names
 from targeting.procedures.files import procedure_data, read_table
 from targeting.procedures.schema import parse_procedure
+from targeting.procedures.sites import Site
 
 
 def _quantities(thing: Any) -> list[Constant | Interval | Numbers]:
@@ -77,8 +78,10 @@ def test_an_unknown_procedure_is_refused_with_the_known_ones() -> None:
 @pytest.mark.parametrize("name", procedure_names())
 def test_margins_needles_and_bands(name: str) -> None:
     procedure = load_procedure(name)
-    assert set(procedure.nerves) <= set(LUMBAR_NERVES)
-    assert procedure.margins[StructureName.CANAL].value >= 5.0
+    on_bone = procedure.site is Site.NERVE
+    assert not on_bone or set(procedure.nerves) <= set(LUMBAR_NERVES)
+    assert bool(procedure.joints) == (procedure.site is Site.FACET_JOINT)
+    assert procedure.margins[StructureName.CANAL].value >= (5.0 if on_bone else 2.0)
     assert all(procedure.margins[s].value >= 10.0 for s in (
         StructureName.AORTA, StructureName.VENA_CAVA, StructureName.KIDNEYS, StructureName.LUNGS,
         StructureName.BOWEL_GAS))
@@ -86,10 +89,10 @@ def test_margins_needles_and_bands(name: str) -> None:
     assert procedure.reach.reserve.value == 25.0
     lengths = [n.length_mm for n in procedure.stock]
     assert lengths == sorted(lengths)
-    assert StructureName.ILIAC_BONES in procedure.required_structures(Nerve.L5)
+    assert not on_bone or StructureName.ILIAC_BONES in procedure.required_structures(Nerve.L5)
     assert StructureName.ILIAC_BONES not in procedure.required_structures(Nerve.L1)
-    for nerve in procedure.nerves:
-        band = procedure.band(nerve)
+    for aim in (*procedure.nerves, *procedure.joints):
+        band = procedure.band(aim)
         assert band.oblique_limit.low <= band.oblique_usual.low <= band.oblique_preferred.value
         assert band.oblique_preferred.value <= band.oblique_usual.high <= band.oblique_limit.high
         assert band.tilt_limit.low <= band.tilt_usual.low <= band.tilt_preferred.value
