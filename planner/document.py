@@ -14,7 +14,8 @@ from imaging.geometry import CArmAngles, VertebralFrame, carm_words, dicom_posit
 from imaging.volume import Grid
 from planner.plan import BANNER, Plan, PlanRequest
 from segmentation.spine import NerveCourse, Spine, Vertebra
-from targeting.model import NeedlePose, Placement, Proposal, Rejection, Target, confidence_word
+from targeting.lesion import UNCALIBRATED
+from targeting.model import LesionEffect, NeedlePose, Placement, Proposal, Rejection, Target, confidence_word
 
 __all__ = ["PLAN_SCHEMA", "finding_entry", "level_order", "placement_document", "request_document", "to_document"]
 
@@ -168,6 +169,21 @@ def _by_name(values: Mapping[Any, Any]) -> list[tuple[str, Any]]:
     return sorted((str(name.value), value) for name, value in values.items())
 
 
+def _lesion(lesion: LesionEffect) -> dict[str, Any]:
+    setting, captured = lesion.setting, lesion.captured_mm
+    return {
+        "model": UNCALIBRATED,
+        "setting": {"gauge": setting.gauge, "diameter_mm": _number(setting.diameter_mm, _LENGTH_DECIMALS),
+                    "active_tip_mm": _number(setting.active_tip_mm, _LENGTH_DECIMALS),
+                    "temperature_c": _number(setting.temperature_c, _LENGTH_DECIMALS),
+                    "seconds": _number(setting.seconds, _LENGTH_DECIMALS)},
+        "captured_mm": None if captured is None else [_number(value, _LENGTH_DECIMALS) for value in captured],
+        "heat_clearance_mm": {name: _number(value, _LENGTH_DECIMALS)
+                              for name, value in _by_name(lesion.heat_clearance_mm)},
+        "allowance_mm": _number(lesion.allowance_mm, _LENGTH_DECIMALS),
+    }
+
+
 def placement_document(placement: Placement) -> dict[str, Any]:
     """One placement as it is written in ``plan.json`` and in a journal entry."""
     return {
@@ -184,6 +200,7 @@ def placement_document(placement: Placement) -> dict[str, Any]:
                     "assumptions": list(placement.capture_assumptions)},
         "objectives": {str(name): _number(value, _SHARE_DECIMALS)
                        for name, value in sorted(placement.objectives.items())},
+        "lesion": None if placement.lesion is None else _lesion(placement.lesion),
         "why": placement.why, "placed_by": placement.placed_by,
         "broken": [_rejection(r) for r in placement.broken],
     }

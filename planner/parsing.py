@@ -32,6 +32,8 @@ from segmentation.spine import (
 )
 from targeting.model import (
     CapturePoint,
+    LesionEffect,
+    LesionSetting,
     Needle,
     NeedlePose,
     Placement,
@@ -192,7 +194,17 @@ def parse_placement(p: Document) -> Placement:
         {StructureName(name): value for name, value in p["margins_mm"].items()}, p["margins_met"],
         tuple(CapturePoint(c["placement_sigma_mm"], c["p"]) for c in capture["curve"]), tuple(capture["assumptions"]),
         {name: float("nan") if value is None else value for name, value in p["objectives"].items()}, p["why"],
-        tuple(p["may_cross"]), p["may_cross_midline"], p["placed_by"], _rejections(p["broken"]))
+        tuple(p["may_cross"]), p["may_cross_midline"], p["placed_by"], _rejections(p["broken"]),
+        _lesion(p["lesion"]))
+
+
+def _lesion(entry: Document | None) -> LesionEffect | None:
+    if entry is None:
+        return None
+    s, captured = entry["setting"], entry["captured_mm"]
+    setting = LesionSetting(s["gauge"], s["diameter_mm"], s["active_tip_mm"], s["temperature_c"], s["seconds"])
+    gaps = {StructureName(name): value for name, value in entry["heat_clearance_mm"].items()}
+    return LesionEffect(setting, None if captured is None else (captured[0], captured[1]), gaps, entry["allowance_mm"])
 
 
 def _rejections(entries: Sequence[Document]) -> tuple[Rejection, ...]:

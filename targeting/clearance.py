@@ -134,6 +134,24 @@ def _balls(centres: Array, starts: NDArray[np.int64], half: float) -> Array:
     return out
 
 
+@compiled
+def _balls_to_boxes(places: Array, radii: Array, centres: Array, half: Array, starts: NDArray[np.int64],
+                    groups: Array) -> float:
+    """Least of the distances from points to the boxes, each less its own radius, mm; boxes as in the one above."""
+    best = 1e9
+    for n in range(len(places)):
+        p = places[n]
+        for g in range(len(groups)):
+            away = math.sqrt((p[0] - groups[g, 0]) ** 2 + (p[1] - groups[g, 1]) ** 2 + (p[2] - groups[g, 2]) ** 2)
+            if away - groups[g, 3] - radii[n] >= best:
+                continue
+            for b in range(starts[g], starts[g + 1]):
+                gap = math.sqrt(_box_gap2(p[0] - centres[b, 0], p[1] - centres[b, 1], p[2] - centres[b, 2], half[0],
+                                          half[1], half[2]))
+                best = min(best, gap - radii[n])
+    return best
+
+
 @dataclass(frozen=True, eq=False)
 class Boxes:
     """The boundary voxels of one mask, ready for measuring.
@@ -199,6 +217,20 @@ class Boxes:
             points = a + (b - a) * np.linspace(0, 1, max(int(length / _INSIDE_STEP_MM + 1e-6), 2))[:, None]
             return -self._depth(points[self._inside(points)])
         return float(_segment_to_boxes(start, end, self.centres, 0.5 * self._spacing, self.starts, self.balls))
+
+
+    def gap_to_balls(self, centres: Array, radii: Array) -> float:
+        """Distance from some balls to the mask's voxels, mm; negative by how deep a voxel reaches; inf when empty.
+
+        Parameters
+        ----------
+        centres : (n, 3) LPS mm
+        radii : (n,) mm
+        """
+        if not len(self.centres):
+            return float("inf")
+        places = np.ascontiguousarray((centres - self.grid.affine[:3, 3]) @ self._inverse.T)
+        return float(_balls_to_boxes(places, radii, self.centres, 0.5 * self._spacing, self.starts, self.balls))
 
 
 def _extent(mask: NDArray[np.bool_]) -> tuple[slice, slice, slice]:

@@ -152,7 +152,8 @@ class Evaluator:
         measured = confirm(scene, self._meter, batch.entries[0], tip, u, float(batch.lengths[0]))
         _, scores = score(scene, batch, np.array([0]))
         objectives = {name: float(values[0]) for name, values in scores.items()}
-        placement = make_placement(scene, batch, 0, measured, objectives, 1, entry is None)
+        placement = make_placement(scene, batch, 0, measured, objectives, 1, entry is None,
+                                   self._meter.structures)
         broken = (*self._blocked[id(target)], *(limit.broken(float(values[0])) for limit, _, values in batch.broken),
                   *measured.broken)
         status = (ProposalStatus.NONE if broken else

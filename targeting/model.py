@@ -15,9 +15,9 @@ from segmentation.spine import NerveCourse, Vertebra
 from targeting.region import TipRegion
 
 __all__ = [
-    "CapturePoint", "ConfidenceWord", "Evaluation", "MissingTarget", "Needle", "NeedlePose", "Placement",
-    "PlacementKind", "Proposal", "ProposalStatus", "Rejection", "RejectionReason", "Target", "TargetList",
-    "confidence_word",
+    "CapturePoint", "ConfidenceWord", "Evaluation", "LesionEffect", "LesionSetting", "MissingTarget", "Needle",
+    "NeedlePose", "Placement", "PlacementKind", "Proposal", "ProposalStatus", "Rejection", "RejectionReason",
+    "Target", "TargetList", "confidence_word",
 ]
 
 Array = NDArray[np.float64]
@@ -231,6 +231,55 @@ class CapturePoint:
     p: float
 
 
+@dataclass(frozen=True, order=True)
+class LesionSetting:
+    """What the operator dials at a radiofrequency generator.
+
+    Attributes
+    ----------
+    gauge : int
+    diameter_mm, active_tip_mm : float
+    temperature_c, seconds : float
+        Set temperature, and how long it is held after the ramp.
+    """
+
+    gauge: int
+    diameter_mm: float
+    active_tip_mm: float
+    temperature_c: float
+    seconds: float
+
+    def __str__(self) -> str:
+        return (f"{self.gauge}G, {self.active_tip_mm:g} mm active tip, {self.temperature_c:g} °C for "
+                f"{self.seconds:g} s")
+
+
+@dataclass(frozen=True)
+class LesionEffect:
+    """A lesion where a needle lies: an uncalibrated model estimate.
+
+    Attributes
+    ----------
+    setting : LesionSetting
+    captured_mm : (low, high)
+        Length of the modelled nerve inside the narrow and the wide effect surface; None without a course.
+    heat_clearance_mm : mapping
+        From the 45 degree surface to each structure that heat must spare, mm; negative inside it.
+    allowance_mm : float
+        Least clearance of that surface; less is a warning.
+    """
+
+    setting: LesionSetting
+    captured_mm: tuple[float, float] | None
+    heat_clearance_mm: Mapping[StructureName, float]
+    allowance_mm: float
+
+    @property
+    def warned(self) -> tuple[StructureName, ...]:
+        """Structures that the 45 degree surface or its allowance reaches."""
+        return tuple(name for name, gap in self.heat_clearance_mm.items() if gap < self.allowance_mm)
+
+
 @dataclass(frozen=True)
 class Rejection:
     """A class of candidates that was turned down.
@@ -269,6 +318,8 @@ class Placement:
         Who placed it by hand, as typed; empty when the search did.
     broken : tuple of Rejection
         Hard limits it does not keep, margins included; only a placement by hand can have any.
+    lesion : LesionEffect or None
+        What the heat would do there; None for a procedure without, or an electrode and setting that was not computed.
     """
 
     rank: int
@@ -286,6 +337,7 @@ class Placement:
     may_cross_midline: bool = False
     placed_by: str = ""
     broken: tuple[Rejection, ...] = ()
+    lesion: LesionEffect | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
+from segmentation.anatomy import StructureName
 from targeting.angles import make_pose
 from targeting.assess import Batch
+from targeting.clearance import Boxes
 from targeting.confirm import Measured
+from targeting.lesion import lesion_effect, lesion_of
 from targeting.limits import structure_words
-from targeting.model import CapturePoint, Needle, Placement, PlacementKind, RejectionReason
+from targeting.model import CapturePoint, LesionEffect, Needle, Placement, PlacementKind, RejectionReason
 from targeting.needles import choose_needle
 from targeting.procedures import ProcedureKind
 from targeting.scene import Scene
@@ -47,8 +52,6 @@ def _electrode_words(scene: Scene, batch: Batch, row: int) -> list[str]:
     if scene.neck_length > 0 and (neck_fraction(scene.target.course, batch.tips[row])
                                   < scene.electrode.tip_neck_warn.value):
         parts.append("tip close to the ventral margin of the articular process")
-    if found["warm"] < 0:
-        parts.append("the exiting nerve lies inside the 45 C zone and its allowance")
     return parts
 
 
@@ -76,8 +79,36 @@ def _captured(scene: Scene, tip: Array, direction: Array) -> tuple[tuple[Capture
             capture_assumptions(scene.target, scene.procedure, offset, tangent))
 
 
+def _heat_words(lesion: LesionEffect | None, warm_mm: float) -> list[str]:
+    """From the lesion model, or from the procedure's own 45 degree zone where its electrode was not modelled."""
+    if lesion is not None:
+        return _lesion_words(lesion)
+    return ["the exiting nerve lies inside the 45 C zone and its allowance"] if warm_mm < 0 else []
+
+
+def _lesion_words(lesion: LesionEffect) -> list[str]:
+    parts = []
+    if lesion.captured_mm is not None:
+        low, high = lesion.captured_mm
+        parts.append(f"an uncalibrated lesion model holds {low:.0f} to {high:.0f} mm of the nerve ({lesion.setting})")
+    parts += [f"45 °C comes within {max(lesion.heat_clearance_mm[name], 0.0):.1f} mm of {structure_words(name)}, "
+              f"{lesion.allowance_mm:.1f} wanted" for name in lesion.warned]
+    return parts
+
+
+def _lesion(scene: Scene, needle: Needle, tip: Array, direction: Array,
+            structures: Mapping[StructureName, Boxes]) -> LesionEffect | None:
+    """What the procedure's generator would do with this needle; None where it has none or that was not computed."""
+    generator = scene.procedure.generator
+    if generator is None or needle.active_tip_mm is None:
+        return None
+    lesion = lesion_of(needle.gauge, needle.active_tip_mm, generator.temperature.value, generator.seconds.value)
+    path = scene.target.course.path
+    return None if lesion is None else lesion_effect(lesion, tip, direction, path, structures)
+
+
 def _why(scene: Scene, batch: Batch, row: int, measured: Measured, length_mm: float | None,
-         reserve_mm: float | None) -> str:
+         reserve_mm: float | None, lesion: LesionEffect | None) -> str:
     """What speaks for a placement and what must be known about it, in one sentence."""
     oblique, tilt = round(float(batch.oblique[row]), 6), round(float(batch.tilt[row]), 6)
     turn = f"{abs(oblique):.0f} degrees {'lateral' if oblique >= 0 else 'medial'} of straight posterior"
@@ -97,7 +128,7 @@ def _why(scene: Scene, batch: Batch, row: int, measured: Measured, length_mm: fl
     if scene.target.region is not None:
         parts += _region_words(scene, batch.tips[row], batch.directions[row], float(batch.lengths[row]))
     elif scene.procedure.kind is ProcedureKind.RF:
-        parts += _electrode_words(scene, batch, row)
+        parts += _electrode_words(scene, batch, row) + _heat_words(lesion, float(batch.electrode["warm"][row]))
     else:
         parts.append(f"tip {np.linalg.norm(batch.tips[row] - scene.target.position):.1f} mm from the target")
     unusual = scene.band.oblique_usual.excess(oblique) + scene.band.tilt_usual.excess(tilt)
@@ -115,11 +146,13 @@ def _needle(scene: Scene, batch: Batch, row: int, open_end: bool) -> Needle:
 
 
 def make_placement(scene: Scene, batch: Batch, row: int, measured: Measured, objectives: dict[str, float],
-                   rank: int, open_end: bool) -> Placement:
+                   rank: int, open_end: bool, structures: Mapping[StructureName, Boxes]) -> Placement:
     """The placement of one judged needle.
 
     Parameters
     ----------
+    structures : mapping
+        Masks ready for measuring, for the reach of heat.
     open_end : bool
         Direction only: no entry and no length.
     """
@@ -128,6 +161,7 @@ def make_placement(scene: Scene, batch: Batch, row: int, measured: Measured, obj
     needle = _needle(scene, batch, row, open_end)
     pose = make_pose(scene.spine, scene.target, needle, tip, direction, entry)
     reserve = None if pose.length_mm is None else needle.length_mm - pose.length_mm
+    lesion = _lesion(scene, needle, tip, direction, structures)
     margins = {name: c.value for name, c in scene.procedure.margins.items() if measured.clearance[name] is not None}
     capture, assumptions = _captured(scene, tip, direction)
     own = scene.target.carrier.name
@@ -138,4 +172,4 @@ def make_placement(scene: Scene, batch: Batch, row: int, measured: Measured, obj
         margins_met=all(b.reason is not RejectionReason.MARGIN for b in measured.broken),
         capture=capture, capture_assumptions=assumptions,
         objectives={name: round(value, 6) for name, value in objectives.items()},
-        why=_why(scene, batch, row, measured, pose.length_mm, reserve), may_cross=may_cross)
+        why=_why(scene, batch, row, measured, pose.length_mm, reserve, lesion), may_cross=may_cross, lesion=lesion)

@@ -35,7 +35,8 @@ def _answer(scene: Scene, meter: ClearanceMeter, result: SearchResult) -> Propos
         worst = sorted(rejections, key=lambda r: -r.count)[:3]
         reason = "no path: " + "; ".join(r.sentence for r in worst)
         return Proposal(scene.target, ProposalStatus.NONE, reason, (), rejections)
-    placements = tuple(make_placement(scene, f.batch, f.row, f.measured, f.objectives, n + 1, result.open_end)
+    placements = tuple(make_placement(scene, f.batch, f.row, f.measured, f.objectives, n + 1, result.open_end,
+                                      meter.structures)
                        for n, f in enumerate(result.finalists))
     status = ProposalStatus.DIRECTION_ONLY if result.open_end else ProposalStatus.PROPOSED
     reason = OPEN_END if result.open_end else f"{len(placements)} different placement{'s' * (len(placements) > 1)}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from targeting.lesion.electrode import Setting
+from targeting.lesion.effect import lesion_effect
 from targeting.lesion.tables import UNCALIBRATED, Lesion, Surface, lesion_of, stored_settings
 
-__all__ = ["UNCALIBRATED", "Lesion", "Setting", "Surface", "lesion_of", "stored_settings"]
+__all__ = ["UNCALIBRATED", "Lesion", "Surface", "lesion_effect", "lesion_of", "stored_settings"]

@@ -11,7 +11,6 @@ import numpy as np
 
 from targeting.lesion.electrode import (
     Edges,
-    Setting,
     axial_ends,
     heat_setting,
     homogeneous,
@@ -20,20 +19,21 @@ from targeting.lesion.electrode import (
     setting_lattice,
 )
 from targeting.lesion.tables import Lesion, Surface
+from targeting.model import LesionSetting
 
 __all__ = ["all_settings", "compute_lesion"]
 
 
-def all_settings() -> tuple[Setting, ...]:
+def all_settings() -> tuple[LesionSetting, ...]:
     """Every combination of ``data.toml``."""
     data = lesion_data()
     rule = data.settings
     dialled = product(data.electrodes.items(), rule.active_tips.values, rule.temperatures.values, rule.seconds.values)
-    return tuple(Setting(gauge, diameter.value, tip, temperature, seconds)
+    return tuple(LesionSetting(gauge, diameter.value, tip, temperature, seconds)
                  for (gauge, diameter), tip, temperature, seconds in dialled)
 
 
-def compute_lesion(setting: Setting) -> Lesion:
+def compute_lesion(setting: LesionSetting) -> Lesion:
     """Solve one heating and keep its surfaces, rounded as they are stored."""
     data = lesion_data()
     lattice = setting_lattice(setting)

@@ -3,48 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segmentation.anatomy import StructureName
 from targeting.clearance import Boxes
-from targeting.lesion.electrode import Setting, lesion_data
+from targeting.lesion.electrode import lesion_data
 from targeting.lesion.tables import Lesion, Surface
+from targeting.model import LesionEffect
 
-__all__ = ["LesionEffect", "captured_length", "heat_clearance", "lesion_effect"]
+__all__ = ["captured_length", "heat_clearance", "lesion_effect"]
 
 Array = NDArray[np.float64]
 _SAMPLE_MM = 0.1
 #: What heat must spare besides the nerve aimed at: the exiting nerve with its ganglion, and the dura.
 _SPARED = (StructureName.FORAMEN_CONTENTS, StructureName.CANAL)
-
-
-@dataclass(frozen=True)
-class LesionEffect:
-    """A lesion where a needle lies; a model estimate.
-
-    Attributes
-    ----------
-    setting : Setting
-    captured_mm : (low, high)
-        Length of the modelled nerve inside the narrow and the wide effect surface.
-    heat_clearance_mm : mapping
-        From the 45 degree surface to each spared structure, mm; negative inside it.
-    allowance_mm : float
-        Least clearance of that surface; less is a warning.
-    """
-
-    setting: Setting
-    captured_mm: tuple[float, float]
-    heat_clearance_mm: Mapping[StructureName, float]
-    allowance_mm: float
-
-    @property
-    def warned(self) -> tuple[StructureName, ...]:
-        """Structures that the 45 degree surface or its allowance reaches."""
-        return tuple(name for name, gap in self.heat_clearance_mm.items() if gap < self.allowance_mm)
 
 
 def captured_length(surface: Surface | None, tip: Array, direction: Array, path: Array) -> float:
@@ -73,14 +47,25 @@ def captured_length(surface: Surface | None, tip: Array, direction: Array, path:
 def heat_clearance(surface: Surface, tip: Array, direction: Array, boxes: Boxes) -> float:
     """Distance from a surface to a mask, mm; negative by how deep the mask reaches into it; inf for an empty mask."""
     along, radius = surface.balls()
-    centres = tip + along[:, None] * direction
-    return min(boxes.gap(c, c) - float(r) for c, r in zip(centres, radius, strict=True))
+    return boxes.gap_to_balls(tip + along[:, None] * direction, radius)
 
 
 def lesion_effect(lesion: Lesion, tip: Array, direction: Array, path: Array,
                   structures: Mapping[StructureName, Boxes]) -> LesionEffect:
-    """The effect of one lesion on the modelled nerve and on the structures that heat must spare."""
-    captured = tuple(captured_length(s, tip, direction, path) for s in (lesion.effect_narrow, lesion.effect_wide))
+    """The effect of one lesion on the modelled nerve and on the structures that heat must spare.
+
+    Parameters
+    ----------
+    tip, direction : (3,) LPS mm, (3,) unit, entry to tip
+    path : (n, 3) LPS mm
+        The course of the nerve; fewer than two points stand for a course that is not known.
+    structures : mapping
+        Masks ready for measuring; what was not computed is left out.
+    """
+    captured = None
+    if len(path) > 1:
+        captured = (captured_length(lesion.effect_narrow, tip, direction, path),
+                    captured_length(lesion.effect_wide, tip, direction, path))
     gaps = {} if lesion.spread is None else {
         name: heat_clearance(lesion.spread, tip, direction, structures[name]) for name in _SPARED if name in structures}
-    return LesionEffect(lesion.setting, (captured[0], captured[1]), gaps, lesion_data().use.spread_allowance.value)
+    return LesionEffect(lesion.setting, captured, gaps, lesion_data().use.spread_allowance.value)

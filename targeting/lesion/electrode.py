@@ -15,9 +15,10 @@ from targeting.constants import Constant, Numbers, quantity, section
 from targeting.lesion.bioheat import Heating, Medium, heat
 from targeting.lesion.damage import ArrheniusRate
 from targeting.lesion.lattice import Lattice, electrode_lattice
+from targeting.model import LesionSetting
 
 __all__ = [
-    "Edges", "LesionData", "LesionUse", "ModelRule", "Setting", "SettingRule", "Tissue", "axial_ends", "heat_setting",
+    "Edges", "LesionData", "LesionUse", "ModelRule", "SettingRule", "Tissue", "axial_ends", "heat_setting",
     "homogeneous", "lesion_data", "radial_extent", "setting_lattice",
 ]
 
@@ -105,30 +106,7 @@ def lesion_data() -> LesionData:
                       electrodes, **tissues)
 
 
-@dataclass(frozen=True, order=True)
-class Setting:
-    """What the operator dials.
-
-    Attributes
-    ----------
-    gauge : int
-    diameter_mm, active_tip_mm : float
-    temperature_c, seconds : float
-        Set temperature, and how long it is held after the ramp.
-    """
-
-    gauge: int
-    diameter_mm: float
-    active_tip_mm: float
-    temperature_c: float
-    seconds: float
-
-    def __str__(self) -> str:
-        return (f"{self.gauge}G, {self.active_tip_mm:g} mm active tip, {self.temperature_c:g} °C for "
-                f"{self.seconds:g} s")
-
-
-def homogeneous(lattice: Lattice, setting: Setting, tissue: Tissue, *, perfusion: float = 0.0) -> Medium:
+def homogeneous(lattice: Lattice, setting: LesionSetting, tissue: Tissue, *, perfusion: float = 0.0) -> Medium:
     """A steel needle, insulated above its active tip, in one tissue.
 
     Parameters
@@ -154,7 +132,7 @@ def homogeneous(lattice: Lattice, setting: Setting, tissue: Tissue, *, perfusion
         np.where(active, steel.sigma.value, fill(0.0, tissue.sigma.value)), active, boundary)
 
 
-def setting_lattice(setting: Setting, *, finer: float = 1.0) -> Lattice:
+def setting_lattice(setting: LesionSetting, *, finer: float = 1.0) -> Lattice:
     """The lattice of the reference set-up, its cells divided by `finer`."""
     rule = lesion_data().model
     return electrode_lattice(
@@ -163,7 +141,7 @@ def setting_lattice(setting: Setting, *, finer: float = 1.0) -> Lattice:
         rule.largest_cell.value * _MM)
 
 
-def heat_setting(setting: Setting, lattice: Lattice, medium: Medium) -> Heating:
+def heat_setting(setting: LesionSetting, lattice: Lattice, medium: Medium) -> Heating:
     """Ramp to the set temperature, hold it, and say what that did."""
     rule = lesion_data().model
     body, ramp = rule.body.value, rule.ramp.value

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from targeting.lesion.electrode import Edges, Setting
+from targeting.lesion.electrode import Edges
+from targeting.model import LesionSetting
 
 __all__ = ["UNCALIBRATED", "Lesion", "Surface", "lesion_of", "stored_settings"]
 
@@ -82,7 +83,7 @@ class Surface:
 class Lesion:
     """The surfaces of one electrode at one setting; an edge that no tissue reached has none."""
 
-    setting: Setting
+    setting: LesionSetting
     spread: Surface | None
     hot: Surface | None
     effect_wide: Surface | None
@@ -90,12 +91,12 @@ class Lesion:
 
 
 @cache
-def _stored() -> Mapping[Setting, Mapping[str, Any]]:
+def _stored() -> Mapping[LesionSetting, Mapping[str, Any]]:
     document = json.loads(resources.files(__package__).joinpath("tables.json").read_text("utf-8"))
-    return {Setting(*entry["setting"]): entry["surfaces"] for entry in document["lesions"]}
+    return {LesionSetting(*entry["setting"]): entry["surfaces"] for entry in document["lesions"]}
 
 
-def stored_settings() -> tuple[Setting, ...]:
+def stored_settings() -> tuple[LesionSetting, ...]:
     """Every electrode and setting in the tables, in order."""
     return tuple(sorted(_stored()))
 

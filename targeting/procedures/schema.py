@@ -17,8 +17,8 @@ from targeting.model import Needle
 from targeting.procedures.sites import SITE_RULES, Site, SiteRule
 
 __all__ = [
-    "AngleBand", "Capture", "Electrode", "Procedure", "ProcedureKind", "Reach", "SearchRule", "StockNeedle",
-    "TargetRule", "TipRule", "UnlabelledBone", "parse_procedure",
+    "AngleBand", "Capture", "Electrode", "Generator", "Procedure", "ProcedureKind", "Reach", "SearchRule",
+    "StockNeedle", "TargetRule", "TipRule", "UnlabelledBone", "parse_procedure",
 ]
 
 
@@ -139,6 +139,14 @@ class Electrode:
 
 
 @dataclass(frozen=True)
+class Generator:
+    """Set temperature, degrees Celsius, and how long it is held, s (radiofrequency only)."""
+
+    temperature: Constant
+    seconds: Constant
+
+
+@dataclass(frozen=True)
 class Capture:
     """Distance within which the nerve counts as caught, mm, and the placement errors of the curve."""
 
@@ -223,6 +231,7 @@ class Procedure:
     weights: Mapping[str, Constant]
     needles: tuple[StockNeedle, ...]
     electrode: Electrode | None
+    generator: Generator | None
     may_cross: tuple[str, ...]
     notices: tuple[str, ...]
     site: Site = Site.NERVE
@@ -290,6 +299,7 @@ def parse_procedure(data: Mapping[str, Any]) -> Procedure:
         search=section(SearchRule, data["search"], "search"), weights=weights,
         needles=tuple(_needle(n, f"needles[{i}]") for i, n in enumerate(data["needles"])),
         electrode=section(Electrode, data["electrode"], "electrode") if "electrode" in data else None,
+        generator=section(Generator, data["generator"], "generator") if "generator" in data else None,
         may_cross=tuple(data["may_cross"]), notices=tuple(data["notices"]), site=site,
         site_rule=section(SITE_RULES[site], data["site_rule"], "site_rule") if site in SITE_RULES else None,
         joints=tuple(parse_joint(j) for j in data.get("joints", ())))

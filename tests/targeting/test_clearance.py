@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imaging.geometry import to_world
+from imaging.geometry import to_index, to_world
 from imaging.volume import Grid
 from targeting.clearance import boxes_of
 from tests.targeting.builders import rotation_about
@@ -52,3 +52,18 @@ def test_inside_is_negative_by_the_depth() -> None:
 def test_an_empty_mask_is_infinitely_far() -> None:
     grid = Grid((5, 5, 5), np.eye(4))
     assert boxes_of(np.zeros(grid.shape, np.bool_), grid).gap(np.zeros(3), np.ones(3)) == np.inf
+
+
+def test_gap_to_balls_is_the_brute_force_distance_to_the_boxes() -> None:
+    rng = np.random.default_rng(5)
+    mask = rng.random((18, 20, 22)) > 0.97
+    grid = Grid(mask.shape, np.array([[0, 0.9, 0, 3], [-0.7, 0, 0, 40], [0, 0, 1.3, -8], [0, 0, 0, 1]], np.float64))
+    boxes = boxes_of(mask, grid)
+    k, j, i = np.nonzero(mask)
+    corners = np.stack([i, j, k], axis=1) * grid.spacing
+    centres, radii = rng.uniform(-5, 25, (40, 3)), rng.uniform(0.5, 6.0, 40)
+    local = to_index(grid, centres) * grid.spacing
+    away = np.maximum(np.abs(local[:, None] - corners) - 0.5 * grid.spacing, 0.0)
+    brute = (np.linalg.norm(away, axis=2).min(axis=1) - radii).min()
+    assert boxes.gap_to_balls(centres, radii) == pytest.approx(brute, abs=1e-9)
+    assert boxes_of(np.zeros_like(mask), grid).gap_to_balls(centres, radii) == float("inf")

@@ -11,6 +11,7 @@ import pytest
 from imaging.errors import UsageError
 from segmentation.anatomy import LUMBAR_NERVES, Nerve, StructureName
 from targeting.constants import Constant, Interval, Numbers, Status
+from targeting.lesion import lesion_of
 from targeting.procedures import ProcedureKind, load_procedure, procedure_names
 from targeting.procedures.files import procedure_data, read_table
 from targeting.procedures.schema import parse_procedure
@@ -150,3 +151,20 @@ def test_omitted_sections_and_replaced_weights_and_lists() -> None:
 def test_circles_and_omissions_of_nothing_are_refused(files: dict[str, dict[str, Any]]) -> None:
     with pytest.raises(ValueError, match=r"extends itself|omits"):
         procedure_data("a", _files(**files))
+
+
+@pytest.mark.parametrize("name", procedure_names())
+def test_heat_zones_of_a_procedure_cover_the_lesion_model(name: str) -> None:
+    """Rule 33 works with the procedure's own zones; they may not be smaller than what the model says of its needles."""
+    procedure = load_procedure(name)
+    if procedure.generator is None:
+        return
+    assert procedure.electrode is not None
+    rule, generator = procedure.electrode, procedure.generator
+    for needle in procedure.stock:
+        assert needle.active_tip_mm is not None
+        lesion = lesion_of(needle.gauge, needle.active_tip_mm, generator.temperature.value, generator.seconds.value)
+        assert lesion is not None, f"{needle.name}: no lesion was computed for it"
+        assert lesion.hot is not None
+        assert rule.hot_radius.value >= 0.5 * lesion.hot.width_mm
+        assert rule.hot_distal.value >= lesion.hot.distal_mm - 0.05

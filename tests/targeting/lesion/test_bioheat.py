@@ -10,7 +10,6 @@ import pytest
 from targeting.lesion.bioheat import Heating, Medium, heat
 from targeting.lesion.damage import ArrheniusRate, arrhenius_rate, cem43_rate
 from targeting.lesion.electrode import (
-    Setting,
     axial_ends,
     heat_setting,
     homogeneous,
@@ -19,19 +18,20 @@ from targeting.lesion.electrode import (
     setting_lattice,
 )
 from targeting.lesion.lattice import Lattice
+from targeting.model import LesionSetting
 
 #: Clinical specification 3.3: full widths of the 45, 50 and 60 C surfaces, mm, power W and impedance ohm.
 REFERENCE = {
-    Setting(22, 0.72, 5.0, 80.0, 90.0): (9.9, 7.3, 4.4, 0.8, 162),
-    Setting(18, 1.27, 10.0, 80.0, 60.0): (12.1, 9.5, 6.1, 1.8, 82),
-    Setting(18, 1.27, 10.0, 80.0, 90.0): (13.4, 10.4, 6.6, 1.7, 82),
-    Setting(18, 1.27, 10.0, 90.0, 120.0): (15.8, 12.5, 8.5, 2.0, 82),
-    Setting(16, 1.65, 10.0, 80.0, 120.0): (15.6, 12.2, 7.8, 1.9, 74),
+    LesionSetting(22, 0.72, 5.0, 80.0, 90.0): (9.9, 7.3, 4.4, 0.8, 162),
+    LesionSetting(18, 1.27, 10.0, 80.0, 60.0): (12.1, 9.5, 6.1, 1.8, 82),
+    LesionSetting(18, 1.27, 10.0, 80.0, 90.0): (13.4, 10.4, 6.6, 1.7, 82),
+    LesionSetting(18, 1.27, 10.0, 90.0, 120.0): (15.8, 12.5, 8.5, 2.0, 82),
+    LesionSetting(16, 1.65, 10.0, 80.0, 120.0): (15.6, 12.2, 7.8, 1.9, 74),
 }
-STANDARD = Setting(18, 1.27, 10.0, 80.0, 90.0)
+STANDARD = LesionSetting(18, 1.27, 10.0, 80.0, 90.0)
 
 
-def run(setting: Setting = STANDARD, *, perfusion: float = 0.0, sigma: float = 1.0, finer: float = 1.0
+def run(setting: LesionSetting = STANDARD, *, perfusion: float = 0.0, sigma: float = 1.0, finer: float = 1.0
         ) -> tuple[Lattice, Heating]:
     """Heat one setting in muscle, its conductivity scaled by `sigma`."""
     lattice = setting_lattice(setting, finer=finer)
@@ -45,7 +45,7 @@ def width(lattice: Lattice, field: np.ndarray, edge: float) -> float:
 
 
 @pytest.mark.parametrize("setting", REFERENCE, ids=str)
-def test_the_reference_table_is_reproduced_within_five_percent(setting: Setting) -> None:
+def test_the_reference_table_is_reproduced_within_five_percent(setting: LesionSetting) -> None:
     lattice, heating = run(setting)
     said = [width(lattice, heating.peak, edge) for edge in (45.0, 50.0, 60.0)]
     assert said == pytest.approx(REFERENCE[setting][:3], rel=0.05)
@@ -129,17 +129,17 @@ def test_damage_takes_the_reference_times() -> None:
 
 def test_the_published_ratios_are_met_or_missed_as_documented() -> None:
     """Rule 50: no single edge meets all four of Cosman's ratios; which fail at 54 C is part of what users are told."""
-    def at(setting: Setting) -> float:
+    def at(setting: LesionSetting) -> float:
         lattice, heating = run(setting)
         return width(lattice, heating.peak, 54.0)
 
-    base = Setting(18, 1.27, 10.0, 80.0, 60.0)
+    base = LesionSetting(18, 1.27, 10.0, 80.0, 60.0)
     one = at(base)
     assert 1.11 <= at(replace(base, seconds=120.0)) / one <= 1.20
     assert 1.23 <= at(replace(base, seconds=180.0)) / one <= 1.32
     two = replace(base, seconds=120.0)
     assert 2.08 <= at(replace(two, temperature_c=90.0)) / at(replace(two, temperature_c=60.0)) <= 2.52
-    gauge = at(Setting(16, 1.65, 10.0, 80.0, 120.0)) / at(Setting(22, 0.72, 10.0, 80.0, 120.0))
+    gauge = at(LesionSetting(16, 1.65, 10.0, 80.0, 120.0)) / at(LesionSetting(22, 0.72, 10.0, 80.0, 120.0))
     assert gauge == pytest.approx(1.36, abs=0.03), "the bench says 1.58 to 1.65: the model misses it"
 
 

@@ -12,11 +12,12 @@ from scipy.spatial.transform import Rotation
 
 from imaging.volume import Grid
 from targeting.clearance import boxes_of
-from targeting.lesion import Setting, Surface, lesion_of, stored_settings
+from targeting.lesion import Surface, lesion_of, stored_settings
 from targeting.lesion.compute import all_settings, compute_lesion
 from targeting.lesion.effect import captured_length, heat_clearance
+from targeting.model import LesionSetting
 
-STANDARD = Setting(18, 1.27, 10.0, 80.0, 90.0)
+STANDARD = LesionSetting(18, 1.27, 10.0, 80.0, 90.0)
 ROD = Surface(np.array([-12.0, -11.999, 1.999, 2.0]), np.array([0.0, 3.0, 3.0, 0.0]))
 
 
