@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from imaging.geometry import Side, to_world
+from imaging.geometry import Side
 from planner.drawing import Canvas
-from planner.plan import WATERMARK, Plan
+from planner.plan import Plan
 from planner.reslice import Cut, Plane
 from planner.scene import Bones, Camera, Rod, bones_of, posterior_camera, posterior_oblique_camera, render
 from planner.views import (
@@ -32,7 +32,7 @@ from targeting.radiograph import Attenuation, as_fluoroscopy, attenuation, radio
 
 __all__ = [
     "BONE_COLOR", "NERVE_COLOR", "SIDE_COLOR", "STRUCTURE_COLOR", "Picture", "Prepared", "overview_picture", "prepare",
-    "shown_pose", "target_pictures",
+    "shown_needles", "target_pictures",
 ]
 
 Array = NDArray[np.float64]
@@ -69,7 +69,7 @@ class Picture:
     caption: str
 
 
-def _mark(canvas: Canvas, sight: Plane | Beam | Camera, title: str, dial: str = "") -> None:
+def _mark(canvas: Canvas, sight: Plane | Beam | Camera, title: str, watermark: str, dial: str = "") -> None:
     """The patient's ends at the four edges, the view, the research-use line, the watermark and a scale bar.
 
     A picture from the side says in its corner which side is near and which is far.
@@ -88,7 +88,8 @@ def _mark(canvas: Canvas, sight: Plane | Beam | Camera, title: str, dial: str = 
     if dial:
         canvas.words((0.015, 0.06), dial, "#ffffff", 11, "la")
     canvas.words((0.015, 0.985), "RESEARCH USE ONLY - NOT FOR CLINICAL USE", "#ffffff", 9, "ls")
-    canvas.words((0.985, 0.93), WATERMARK, "#ffd24d", 12, "rs")
+    if watermark:
+        canvas.words((0.985, 0.93), watermark, "#ffd24d", 12, "rs")
     canvas.scale_bar(20.0 / sight.step_mm, "20 mm")
 
 
@@ -137,7 +138,7 @@ def _draw_target(canvas: Canvas, sight: Plane | Beam, target: Target) -> None:
     canvas.line(sight.to_view(target.position + circle @ vectors.T @ flat), NERVE_COLOR, 1.4)
 
 
-def _slice_picture(plan: Plan, target: Target, pose: NeedlePose, view: View, caption: str) -> Picture:
+def _slice_picture(plan: Plan, target: Target, poses: tuple[NeedlePose, ...], view: View, caption: str) -> Picture:
     plane = view.sight
     if plan.volume is None or not isinstance(plane, Plane):
         raise ValueError("a slice needs a scan and a plane")
@@ -147,13 +148,15 @@ def _slice_picture(plan: Plan, target: Target, pose: NeedlePose, view: View, cap
     canvas = Canvas(grey.astype(np.uint8), _WIDTH)
     same = plan.spine.grid.same_as(plan.volume.grid)
     _outlines(canvas, plan.spine, cut if same else Cut(plane, plan.spine.grid))
-    return _finished(canvas, view, target, pose, caption)
+    return _finished(canvas, view, target, poses, plan.watermark(target.id), caption)
 
 
-def _finished(canvas: Canvas, view: View, target: Target, pose: NeedlePose, caption: str) -> Picture:
+def _finished(canvas: Canvas, view: View, target: Target, poses: tuple[NeedlePose, ...], watermark: str,
+              caption: str) -> Picture:
     _draw_target(canvas, view.sight, target)
-    _draw_needle(canvas, view.sight, pose, SIDE_COLOR[target.side])
-    _mark(canvas, view.sight, view.name.value, view.dial)
+    for pose in reversed(poses):  # the first needle, which the view is about, on top
+        _draw_needle(canvas, view.sight, pose, SIDE_COLOR[target.side])
+    _mark(canvas, view.sight, view.name.value, watermark, view.dial)
     return Picture(canvas.jpeg(), caption)
 
 
@@ -164,22 +167,23 @@ _RADIOGRAPH_CAPTION = {
 }
 
 
-def _radiograph_picture(scan: Attenuation, target: Target, pose: NeedlePose, name: ViewName) -> Picture:
-    view = radiograph_view(name, pose, target, _WIDTH)
+def _radiograph_picture(scan: Attenuation, target: Target, poses: tuple[NeedlePose, ...], name: ViewName,
+                        watermark: str) -> Picture:
+    view = radiograph_view(name, poses[0], target, _WIDTH)
     if not isinstance(view.sight, Beam):
         raise ValueError(f"{name} is not simulated fluoroscopy")
     canvas = Canvas(as_fluoroscopy(radiograph(scan, view.sight)), _WIDTH)
-    return _finished(canvas, view, target, pose, f"{_RADIOGRAPH_CAPTION[name]}: {view.words}")
+    return _finished(canvas, view, target, poses, watermark, f"{_RADIOGRAPH_CAPTION[name]}: {view.words}")
 
 
 def _rgb(color: str) -> tuple[int, int, int]:
     return int(color[1:3], 16), int(color[3:5], 16), int(color[5:7], 16)
 
 
-def _rods(proposal: Proposal, pose: NeedlePose | None, thick: float = 1.0) -> list[Rod]:
+def _rods(proposal: Proposal, thick: float = 1.0) -> list[Rod]:
     target = proposal.target
     rods = [Rod(target.course.path, 0.9 * thick, _rgb(NERVE_COLOR))]
-    if pose is not None:
+    for pose in shown_needles(proposal):
         marks = pose_marks(pose)
         rods.append(Rod(np.stack([marks.start, marks.knee]), 0.7 * thick, _rgb(SIDE_COLOR[target.side])))
         if not np.array_equal(marks.knee, marks.tip):
@@ -187,20 +191,20 @@ def _rods(proposal: Proposal, pose: NeedlePose | None, thick: float = 1.0) -> li
     return rods
 
 
-def _bone_picture(bones: Bones | None, proposal: Proposal, pose: NeedlePose | None) -> Picture:
+def _bone_picture(bones: Bones | None, proposal: Proposal, watermark: str) -> Picture:
     target = proposal.target
     middle = (target.carrier.body_center + 2 * target.position) / 3
     camera = posterior_oblique_camera(middle, target.side, 118.0, _STEP_MM)
-    canvas = Canvas(render(bones, camera, _rods(proposal, pose), target.carrier.label), _WIDTH)
-    _mark(canvas, camera, "bones")
+    canvas = Canvas(render(bones, camera, _rods(proposal), target.carrier.label), _WIDTH)
+    _mark(canvas, camera, "bones", watermark)
     return Picture(canvas.jpeg(), f"Bones from behind, turned 60 degrees to the {target.side.value}; "
                                   f"{target.carrier.name} ivory, its neighbours grey, the nerve yellow")
 
 
-def shown_pose(proposal: Proposal) -> NeedlePose | None:
-    """The needle the pictures show: the first of the best-ranked placement, or None."""
+def shown_needles(proposal: Proposal) -> tuple[NeedlePose, ...]:
+    """The needles the pictures show: those of the best placement; the views are about the first. None without one."""
     placement = best_placement(proposal)
-    return None if placement is None else placement.needles[0]
+    return () if placement is None else placement.needles
 
 
 @dataclass(frozen=True, eq=False)
@@ -233,38 +237,41 @@ def target_pictures(plan: Plan, proposal: Proposal, prepared: Prepared) -> tuple
 
     Without a needle or an image, the bones alone; without a CT, no simulated fluoroscopy.
     """
-    pose, target = shown_pose(proposal), proposal.target
-    bones = _bone_picture(prepared.bones, proposal, pose)
-    if plan.volume is None or pose is None:
+    poses, target = shown_needles(proposal), proposal.target
+    watermark = plan.watermark(target.id)
+    bones = _bone_picture(prepared.bones, proposal, watermark)
+    if plan.volume is None or not poses:
         return (bones,)
+    pose = poses[0]
     ends = np.stack([pose_marks(pose).start, pose.tip, target.carrier.body_center])
     size = max(110.0, float(np.ptp(ends, axis=0)[:2].max()) + 45.0)
     axial = reformat_view(ViewName.AXIAL, pose, size, _STEP_MM, ends)
     cut = reformat_view(ViewName.IN_PLANE, pose, size, _STEP_MM, ends)
     scan = prepared.radiographs
-    radiographs = () if scan is None else tuple(_radiograph_picture(scan, target, pose, name)
+    radiographs = () if scan is None else tuple(_radiograph_picture(scan, target, poses, name, watermark)
                                                 for name in _SHOWN_RADIOGRAPHS)
     return (*radiographs,
-            _slice_picture(plan, target, pose, axial, "Axial slice through the tip, seen from the feet; the path is "
+            _slice_picture(plan, target, poses, axial, "Axial slice through the tip, seen from the feet; the path is "
                                                       "projected onto it"),
-            _slice_picture(plan, target, pose, cut, "Slice that holds the whole needle, "
+            _slice_picture(plan, target, poses, cut, "Slice that holds the whole needle, "
                            f"{abs(pose.ct.out_of_plane_deg):.0f} degrees out of the axial plane"),
             bones)
 
 
 def overview_picture(plan: Plan, prepared: Prepared) -> Picture | None:
-    """The whole column from behind with every path and its target's name; None without a vertebra."""
+    """The planned part of the column from behind with every path and its target's name; None without a vertebra."""
     if prepared.bones is None or not plan.proposals:
         return None
-    grid = prepared.bones.grid
-    last = np.array(grid.shape[::-1]) - 1.0
-    box = to_world(grid, np.array([[i, j, k] for i in (0, 1) for j in (0, 1) for k in (0, 1)]) * last)
-    camera = posterior_camera(box, (26.0, 4.0, 8.0), 0.6)
-    rods = [rod for proposal in plan.proposals for rod in _rods(proposal, shown_pose(proposal), 1.2)]
+    shown = [point for p in plan.proposals for point in (p.target.position, p.target.carrier.body_center)]
+    shown += [pose_marks(pose).start for proposal in plan.proposals for pose in shown_needles(proposal)]
+    box = np.repeat([np.mean(shown, axis=0)], 2, axis=0)
+    box[:, 1] = prepared.bones.depth_range
+    camera = posterior_camera(np.concatenate([shown, box]), (34.0, 4.0, 30.0), 0.6)
+    rods = [rod for proposal in plan.proposals for rod in _rods(proposal, 1.2)]
     canvas = Canvas(render(prepared.bones, camera, rods), _WIDTH)
     for proposal in plan.proposals:
         _label(canvas, camera, proposal)
-    _mark(canvas, camera, "all targets")
+    _mark(canvas, camera, "all targets", plan.watermark())
     return Picture(canvas.jpeg(), "The column from behind with every nerve (yellow) and path; "
                                   "LEFT paths blue, RIGHT paths orange")
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from imaging.findings import Severity
+from imaging.findings import Finding, Severity
 from imaging.geometry import Side, dicom_positioner_angles
 from planner.age import scan_age
 from planner.document import level_order
@@ -33,7 +33,7 @@ from planner.plan import BANNER, Plan
 from planner.signoff import NOT_AN_IDENTITY, SignOff, change_log, sign_off
 from planner.words import best_placement, dial_row, entry_words, midline_words
 from segmentation.engine import Progress
-from targeting.model import CapturePoint, NeedlePose, Placement, Proposal
+from targeting.model import CapturePoint, NeedlePose, Placement, Proposal, Rejection, RejectionReason
 
 __all__ = ["render_report"]
 
@@ -176,7 +176,7 @@ def _section(plan: Plan, proposal: Proposal, number: int, prepared: Prepared) ->
         f"t{number}", dial_row(proposal), sign_off(plan, target.id), target.sentence, pictures, tuple(facts),
         () if placement is None else _clearances(placement), curve, _curve_points(curve),
         () if placement is None else placement.capture_assumptions, others,
-        tuple(r.sentence for r in proposal.rejections), target.reasons, "" if placement is None else placement.why)
+        _turned_down(proposal), target.reasons, "" if placement is None else placement.why)
 
 
 def _study_facts(plan: Plan, plan_sha256: str, now: datetime) -> tuple[tuple[str, str], ...]:
@@ -206,6 +206,34 @@ def _levels(plan: Plan) -> tuple[tuple[str, str, str, str], ...]:
         notes += [f"joined to the sacrum on the {side.value}" for side in vertebra.sacralised]
         rows.append((vertebra.name, f"{vertebra.confidence:.2f}", others, "; ".join(notes) or "-"))
     return tuple(rows)
+
+
+@dataclass(frozen=True)
+class _FindingGroup:
+    """Findings of one kind and severity, once each."""
+
+    severity: str
+    code: str
+    messages: tuple[str, ...]
+
+
+def _grouped(findings: tuple[Finding, ...]) -> tuple[_FindingGroup, ...]:
+    """Findings of the same kind together, the gravest first."""
+    order = (Severity.BLOCK, Severity.WARNING, Severity.INFO)
+    groups: dict[tuple[int, str], dict[str, None]] = {}
+    for finding in findings:
+        groups.setdefault((order.index(finding.severity), finding.code.value), {})[finding.message] = None
+    ranked = sorted(groups.items(), key=lambda item: item[0][0])
+    return tuple(_FindingGroup(order[rank].value, code, tuple(messages)) for (rank, code), messages in ranked)
+
+
+def _turned_down(proposal: Proposal) -> tuple[str, ...]:
+    """What was rejected, one line per kind of limit, most candidates first."""
+    kinds: dict[RejectionReason, list[Rejection]] = {}
+    for rejection in proposal.rejections:
+        kinds.setdefault(rejection.reason, []).append(rejection)
+    ranked = sorted(kinds.values(), key=lambda group: -sum(r.count for r in group))
+    return tuple("; ".join(r.sentence for r in sorted(group, key=lambda r: -r.count)) for group in ranked)
 
 
 def _legend(plan: Plan) -> tuple[tuple[str, str], ...]:
@@ -251,11 +279,10 @@ def render_report(plan: Plan, plan_sha256: str, progress: Progress | None = None
             progress("drawing", number / (len(plan.proposals) + 1))
         sections.append(_section(plan, proposal, number, prepared))
     overview = overview_picture(plan, prepared)
-    order = {Severity.BLOCK: 0, Severity.WARNING: 1, Severity.INFO: 2}
     html: str = _template().render(
         banner=BANNER, watermark=plan.watermark(), sections=sections, numbering=plan.spine.numbering,
         levels=_levels(plan), log=change_log(plan, history), not_an_identity=NOT_AN_IDENTITY,
-        findings=sorted(plan.findings, key=lambda f: order[f.severity]), missing=plan.missing_targets,
+        findings=_grouped(plan.findings), missing=plan.missing_targets,
         overview=None if overview is None else (_data_uri(overview), overview.caption), legend=_legend(plan),
         study=_study_facts(plan, plan_sha256, now or datetime.fromisoformat(plan.run.finished)),
         measured=_measured(plan), plan_sha256=plan_sha256, plot=_PLOT,

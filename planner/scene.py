@@ -126,6 +126,13 @@ class Bones:
     labels: NDArray[Any]
     grid: Grid
 
+    @property
+    def depth_range(self) -> tuple[float, float]:
+        """Lowest and highest LPS y, mm, of the lattice: front and back."""
+        ends = np.array([[i, j, k] for i in (0, 1) for j in (0, 1) for k in (0, 1)])
+        y = to_world(self.grid, ends * (np.array(self.grid.shape[::-1]) - 1.0))[:, 1]
+        return float(y.min()), float(y.max())
+
 
 def bones_of(labels: NDArray[Any], grid: Grid) -> Bones | None:
     """Prepare the bones of a label map (z, y, x), every value above 0; None where there is none."""

@@ -13,11 +13,11 @@ from PIL import Image
 from imaging.findings import Finding, FindingCode, Severity
 from imaging.geometry import Side
 from planner.pictures import overview_picture, prepare, target_pictures
-from planner.plan import BANNER, WATERMARK
+from planner.plan import BANNER, WATERMARK, TargetReview, TargetState
 from planner.report import render_report
 from planner.words import best_placement, clearance_words, dial_row, in_plane_words, out_of_plane_words
 from segmentation.spine import NumberingStatus
-from targeting.model import ProposalStatus
+from targeting.model import ProposalStatus, Rejection, RejectionReason
 from tests.planner import builders
 
 
@@ -133,6 +133,59 @@ def test_the_lateral_picture_says_which_side_is_near(side: Side) -> None:
     rows = {way: np.nonzero(np.abs(pixels[:50, -110:] - np.array(COLOR[way])).sum(axis=-1) < 60)[0].mean()
             for way in Side}
     assert rows[side] < rows[side.other], "near above far"
+
+
+def yellow(jpeg: bytes) -> int:
+    """Pixels of the watermark's colour where it stands."""
+    pixels = np.asarray(Image.open(io.BytesIO(jpeg)).convert("RGB")).astype(int)
+    lower = pixels[int(0.88 * len(pixels)):int(0.94 * len(pixels)), -170:]
+    return int((np.abs(lower - np.array((255, 210, 77))).sum(axis=-1) < 60).sum())
+
+
+def test_every_picture_of_an_unapproved_target_is_watermarked_and_no_other() -> None:
+    plan = builders.plan()
+    prepared, proposal, other = prepare(plan), plan.proposals[0], plan.proposals[1]
+    approved = replace(plan, reviews={proposal.target.id: TargetReview(TargetState.APPROVED)})
+    before, after = (target_pictures(p, proposal, prepared) for p in (plan, approved))
+    assert all(yellow(picture.jpeg) > 40 for picture in before)
+    assert not any(yellow(picture.jpeg) > 5 for picture in after)
+    assert all(yellow(picture.jpeg) > 40 for picture in target_pictures(approved, other, prepared))
+    overview = overview_picture(approved, prepared)
+    assert overview is not None
+    assert yellow(overview.jpeg) > 40, "the other targets are not approved"
+
+
+def test_every_needle_of_a_set_is_drawn() -> None:
+    plan = builders.plan()
+    proposal = plan.proposals[0]
+    placement = proposal.placements[0]
+    first = placement.needles[0]
+    assert first.entry is not None
+    higher = np.array([0.0, 0.0, 14.0])
+    second = replace(first, tip=first.tip + higher, entry=first.entry + higher)
+    pair = replace(proposal, placements=(replace(placement, needles=(first, second)),))
+    one, two = (target_pictures(plan, p, prepare(plan))[2] for p in (proposal, pair))
+    counts = []
+    for picture in (one, two):
+        pixels = np.asarray(Image.open(io.BytesIO(picture.jpeg)).convert("RGB")).astype(int)[70:-70]
+        counts.append(int((np.abs(pixels - np.array(COLOR[proposal.target.side])).sum(axis=-1) < 60).sum()))
+    assert counts[1] > 1.6 * counts[0]
+
+
+def test_findings_and_rejections_of_a_kind_stand_together() -> None:
+    plan = builders.plan()
+    findings = tuple(Finding(code, severity, words) for code, severity, words in (
+        (FindingCode.METAL, Severity.INFO, "screw one"), (FindingCode.VERTEBRA_CUT, Severity.BLOCK, "cut"),
+        (FindingCode.METAL, Severity.INFO, "screw two"), (FindingCode.METAL, Severity.INFO, "screw one")))
+    down = tuple(Rejection(reason, name, 5.0, 4.0, count, f"{count} to {name}") for reason, name, count in (
+        (RejectionReason.MARGIN, "canal", 3), (RejectionReason.BONE_ON_PATH, None, 12),
+        (RejectionReason.MARGIN, "aorta", 4)))
+    proposal = replace(plan.proposals[0], rejections=down)
+    page = without_pictures(render_report(replace(plan, findings=findings, proposals=(proposal,)), "cd" * 32))
+    assert page.count("<code>metal</code>") == 1
+    assert page.count("screw one") == 1
+    assert page.index("vertebra_cut") < page.index("<code>metal</code>") < page.index("screw two")
+    assert page.index("12 to None") < page.index("4 to aorta; 3 to canal")
 
 
 def test_without_a_ct_there_is_no_simulated_fluoroscopy() -> None:
