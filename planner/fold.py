@@ -37,6 +37,7 @@ class _Step:
 
     content: Document
     edit: str
+    numbers: Mapping[int, int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +51,8 @@ class Fold:
     reviews : mapping of target id to review document
     past, future : tuple
         What undo and redo would bring back, nearest last.
+    numbers : mapping
+        Values of the label map as it was proposed, to what they are now, where they differ.
     files : mapping of file name to tuple of SHA-256
         Every hash recorded for a file of the folder, oldest first.
     drawn_at : int
@@ -62,6 +65,7 @@ class Fold:
     reviews: Mapping[str, Document]
     past: tuple[_Step, ...] = ()
     future: tuple[_Step, ...] = ()
+    numbers: Mapping[int, int] = field(default_factory=dict)
     files: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     drawn_at: int = 1
 
@@ -124,7 +128,8 @@ def _same(a: Document, b: Document, target_id: str) -> bool:
             and all(a[name] == b[name] for name in _ANATOMY))
 
 
-def _moved(state: Fold, entry: Entry, content: Document, past: tuple[_Step, ...], future: tuple[_Step, ...]) -> Fold:
+def _moved(state: Fold, entry: Entry, content: Document, numbers: Mapping[int, int], past: tuple[_Step, ...],
+           future: tuple[_Step, ...]) -> Fold:
     """The fold with another content: decisions on what changed fall away, locked targets may not change."""
     reviews = {}
     for proposal in content["proposals"]:
@@ -141,7 +146,17 @@ def _moved(state: Fold, entry: Entry, content: Document, past: tuple[_Step, ...]
     gone = [name for name, review in state.reviews.items() if review["locked"] and name not in reviews]
     if gone:
         raise FoldError(f"{gone[0]} is locked; unlock it first")
-    return replace(state, content=content, reviews=reviews, past=past, future=future)
+    return replace(state, content=content, numbers=numbers, reviews=reviews, past=past, future=future)
+
+
+def _renumbered(numbers: Mapping[int, int], change: Document) -> dict[int, int]:
+    """Proposed value to present value after one more change of the label map."""
+    turn = {int(a): int(b) for a, b in change.items()}
+    if len(set(turn.values())) != len(turn):
+        raise FoldError("two bones would take the same value of the label map")
+    everything = {**{a: b for a, b in turn.items() if a not in numbers.values()},
+                  **{a: turn.get(b, b) for a, b in numbers.items()}}
+    return {a: b for a, b in everything.items() if a != b}
 
 
 def _with_proposal(content: Document, proposal: Document) -> dict[str, Any]:
@@ -159,7 +174,8 @@ def _edit(state: Fold, entry: Entry) -> Fold:
     content = _EDITS.get(kind, _anatomy)(state, body)
     if content == state.content:
         raise FoldError("that changes nothing")
-    return _moved(state, entry, content, (*state.past, _Step(state.content, entry.hash)), ())
+    past = (*state.past, _Step(state.content, entry.hash, state.numbers))
+    return _moved(state, entry, content, _renumbered(state.numbers, body.get("renumber", {})), past, ())
 
 
 def _placement(state: Fold, body: Document) -> Document:
@@ -228,9 +244,9 @@ def _undo(state: Fold, entry: Entry) -> Fold:
     step = back[-1]
     if entry.body["of"] != step.edit:
         raise FoldError("another edit is the next to take back")
-    left = (*forth, _Step(state.content, step.edit))
+    left = (*forth, _Step(state.content, step.edit, state.numbers))
     past, future = (back[:-1], left) if entry.kind is EntryKind.UNDONE else (left, back[:-1])
-    return _moved(state, entry, step.content, past, future)
+    return _moved(state, entry, step.content, step.numbers, past, future)
 
 
 def _recorded(files: Mapping[str, tuple[str, ...]], body: Document) -> dict[str, tuple[str, ...]]:

@@ -41,8 +41,8 @@ from planner.stages import Stages
 
 __all__ = [
     "BODY_FILE", "JOURNAL_FILE", "LABELS_FILE", "PLAN_FILE", "RECONSTRUCTED_FILE", "REPORT_FILE", "RUN_FILE",
-    "SOURCE_FILE", "ReportWriter", "StoredPlan", "check_free", "dump", "hashes", "parameters", "parameters_sha256",
-    "read_folder", "write_folder",
+    "SOURCE_FILE", "ReportWriter", "StoredPlan", "check_free", "dump", "hashes", "new_folder", "parameters",
+    "parameters_sha256", "read_folder", "write_folder", "write_mask",
 ]
 
 PLAN_FILE = "plan.json"
@@ -143,7 +143,8 @@ def _write(path: Path, data: bytes, mode: int = 0o644) -> None:
         os.fsync(stream.fileno())
 
 
-def _write_mask(path: Path, array: NDArray[Any], grid: Grid) -> None:
+def write_mask(path: Path, array: NDArray[Any], grid: Grid) -> None:
+    """Write a (z, y, x) mask or label map on a grid, to the disk itself."""
     sitk.WriteImage(to_sitk(array, grid), str(path), True, _GZIP_LEVEL)
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -163,7 +164,7 @@ def _write_masks(plan: Plan, folder: Path) -> None:
     jobs += [(folder / "structures" / f"{name.value}.nii.gz", structure.mask)
              for name, structure in spine.structures.items() if structure.mask is not None]
     with ThreadPoolExecutor(max_workers=2) as pool:
-        list(pool.map(lambda job: _write_mask(job[0], job[1], spine.grid), jobs))
+        list(pool.map(lambda job: write_mask(job[0], job[1], spine.grid), jobs))
 
 
 def _source_entry(identity: SeriesIdentity | None) -> dict[str, Any] | None:
@@ -193,7 +194,7 @@ def _run_document(plan: Plan, plan_sha256: str, writing: tuple[StageTime, ...]) 
 
 
 @contextmanager
-def _new_folder(out: Path) -> Iterator[Path]:
+def new_folder(out: Path) -> Iterator[Path]:
     """A fresh folder beside `out` that takes its place when the block ends well, and vanishes when it does not."""
     out.parent.mkdir(parents=True, exist_ok=True)
     fresh = partial_path(out)
@@ -223,7 +224,7 @@ def write_folder(plan: Plan, out: Path, *, overwrite: bool, report: ReportWriter
     check_free(out, plan.study.study_id, overwrite=overwrite)
     source, stages = _source_document(plan), Stages(None)
     validate(source, SchemaName.SOURCE)
-    with _new_folder(out) as fresh:
+    with new_folder(out) as fresh:
         with stages.stage("masks", 0.5):
             _write_masks(plan, fresh)
         versions = {"nerveplan": plan.version}

@@ -31,7 +31,7 @@ from targeting.model import Proposal, ProposalStatus
 from targeting.procedures import load_procedure, procedure_names
 from targeting.targets import MissingTarget, make_targets
 
-__all__ = ["Clock", "parse_request", "plan_study", "read_hashed", "segment_study"]
+__all__ = ["Clock", "ct_only", "parse_request", "plan_study", "read_hashed", "segment_study", "why_no_needles"]
 
 _log = logging.getLogger(__name__)
 
@@ -170,7 +170,7 @@ def _run(job: _Job, progress: Progress | None, clock: Clock) -> Plan:
     if job.out is not None and inputs.volume is not None:
         check_free(job.out, StudyInfo.of(inputs.volume).study_id, overwrite=job.overwrite)
     spine = _anatomy(inputs, request, stages)
-    study = StudyInfo.of(inputs.volume or _without_image(inputs.identity, spine))
+    study = StudyInfo.of(inputs.volume or _withoutct_only(inputs.identity, spine))
     if job.out is not None:
         check_free(job.out, study.study_id, overwrite=job.overwrite)
     proposals, missing, notices = _propose(inputs, spine, request, stages)
@@ -250,7 +250,7 @@ def _file_sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _without_image(identity: SeriesIdentity, spine: Spine) -> Volume:
+def _withoutct_only(identity: SeriesIdentity, spine: Spine) -> Volume:
     """An empty volume on the label file's lattice, to describe a study that has no image."""
     return Volume(np.zeros(spine.grid.shape, np.uint8), spine.grid, "OTHER", identity=identity)
 
@@ -260,7 +260,7 @@ def _plannable(volume: Volume | None) -> bool:
     return volume is not None and volume.modality == "CT"
 
 
-def _image(volume: Volume | None) -> Volume | None:
+def ct_only(volume: Volume | None) -> Volume | None:
     """The volume where its values may be used, which is where it is CT."""
     return volume if _plannable(volume) else None
 
@@ -272,7 +272,7 @@ def _segmentation(inputs: _Inputs, request: PlanRequest, stages: Stages) -> Segm
         if inputs.labels is not None:
             from segmentation.labels import import_labels
             assert request.scheme is not None
-            segmentation = import_labels(inputs.labels, request.scheme, _image(inputs.volume))
+            segmentation = import_labels(inputs.labels, request.scheme, ct_only(inputs.volume))
         elif inputs.volume is not None and _plannable(inputs.volume):
             from segmentation.engine import load_engine
             segmentation = load_engine(request.engine).segment(inputs.volume, tell)
@@ -283,7 +283,7 @@ def _segmentation(inputs: _Inputs, request: PlanRequest, stages: Stages) -> Segm
 
 def _anatomy(inputs: _Inputs, request: PlanRequest, stages: Stages) -> Spine:
     segmentation = _segmentation(inputs, request, stages)
-    image = _image(inputs.volume)
+    image = ct_only(inputs.volume)
     body = reconstructed = None
     with stages.stage("skin", 0.04):
         if image is not None:
@@ -307,8 +307,8 @@ def _propose(inputs: _Inputs, spine: Spine, request: PlanRequest, stages: Stages
     procedure = load_procedure(request.procedure)
     with stages.stage("targets", 0.03):
         asked = make_targets(spine, procedure, request.nerves or None, request.joints or None, request.sides,
-                             _image(inputs.volume))
-    reason = _why_no_needles(inputs.volume, spine)
+                             ct_only(inputs.volume))
+    reason = why_no_needles(inputs.volume, spine)
     if not spine.vertebrae:
         missing = tuple(replace(m, reason=reason or "no vertebra was found") for m in asked.missing)
         return (), missing, procedure.notices
@@ -320,7 +320,7 @@ def _propose(inputs: _Inputs, spine: Spine, request: PlanRequest, stages: Stages
         return propose(spine, asked.targets, procedure, tell, inputs.volume), asked.missing, procedure.notices
 
 
-def _why_no_needles(volume: Volume | None, spine: Spine) -> str:
+def why_no_needles(volume: Volume | None, spine: Spine) -> str:
     """Why no needle may be proposed for any target of this study; empty when they may."""
     if volume is None:
         return "no image: needles need the skin and the structures around the path"

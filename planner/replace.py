@@ -9,7 +9,7 @@ import shutil
 import sys
 from pathlib import Path
 
-__all__ = ["exchange", "partial_path", "remove_leftovers", "remove_unfinished", "replace_file"]
+__all__ = ["exchange", "link_others", "partial_path", "remove_leftovers", "remove_unfinished", "replace_file"]
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
@@ -63,6 +63,16 @@ def replace_file(path: Path, data: bytes, mode: int = 0o644) -> None:
         os.fsync(stream.fileno())
     os.replace(fresh, path)
     _sync_folder(path.parent)
+
+
+def link_others(source: Path, target: Path) -> None:
+    """Give `target` every file of `source` that it does not have itself, as another name of the same file."""
+    for path in sorted(source.rglob("*")):
+        place = target / path.relative_to(source)
+        if path.is_dir():
+            place.mkdir(exist_ok=True)
+        elif not place.exists() and not path.name.endswith(_UNFINISHED):
+            os.link(path, place)
 
 
 def remove_unfinished(folder: Path) -> None:

@@ -6,19 +6,35 @@ A model, not an image finding: a polyline on the bone surface with a cross-track
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from segmentation.anatomy import LUMBAR_NERVES, Level, Nerve, carrier_of
 from segmentation.constants import constants
 from segmentation.landmarks import SideAnatomy
-from segmentation.shape import BoneField
 from segmentation.spine import NerveCourse
 
-__all__ = ["ala_course", "carried_nerve", "medial_branch_course"]
+__all__ = ["Surface", "ala_course", "carried_nerve", "medial_branch_course"]
 
 Array = NDArray[np.float64]
+
+
+class Surface(Protocol):
+    """What a course is laid on: the surface of a bone, such as `segmentation.shape.BoneField`."""
+
+    def sample(self, xyz: ArrayLike) -> Array:
+        """(..., 3) LPS mm to (...) mm signed distance, negative inside."""
+        ...
+
+    def normal(self, xyz: ArrayLike) -> Array:
+        """(..., 3) LPS mm to (..., 3) outward."""
+        ...
+
+    def to_surface(self, xyz: ArrayLike, offset_mm: float = 0.0) -> Array:
+        """(..., 3) LPS mm moved onto the surface `offset_mm` outside the bone."""
+        ...
 
 
 def carried_nerve(level: str) -> Nerve | None:
@@ -26,17 +42,17 @@ def carried_nerve(level: str) -> Nerve | None:
     return next((nerve for nerve in LUMBAR_NERVES if carrier_of(nerve).value == level), None)
 
 
-def _outside(field: BoneField, points: Array, offset: float) -> Array:
+def _outside(field: Surface, points: Array, offset: float) -> Array:
     """Points moved onto the surface `offset` mm outside the bone."""
     return field.to_surface(points, offset)
 
 
-def _clear(field: BoneField, point: Array, offset: float) -> Array:
+def _clear(field: Surface, point: Array, offset: float) -> Array:
     """The point itself, or moved outward when it lies in the bone or nearer than `offset`."""
     return point if float(field.sample(point)) >= offset else _outside(field, point, offset)
 
 
-def _walk(field: BoneField, start: Array, direction: Array, length: float, offset: float) -> Array:
+def _walk(field: Surface, start: Array, direction: Array, length: float, offset: float) -> Array:
     """(n, 3) LPS mm: steps over the surface from `start` along a direction, kept `offset` mm outside the bone."""
     step = float(constants("nerves")["ala"]["step_mm"])
     points = [start]
@@ -64,7 +80,7 @@ def _naming_doubts(nerve: Nerve | None) -> list[tuple[float, str]]:
     return [(float(constants("nerves")["confidence"]["not_named"]), "the bone's level is not certain: nerve not named")]
 
 
-def medial_branch_course(field: BoneField, anatomy: SideAnatomy, nerve: Nerve | None, carrier: str) -> NerveCourse:
+def medial_branch_course(field: Surface, anatomy: SideAnatomy, nerve: Nerve | None, carrier: str) -> NerveCourse:
     """The medial branch on one side of a thoracolumbar vertebra (clinical specification 1.2).
 
     Returns
@@ -106,7 +122,7 @@ def _direction(anatomy: SideAnatomy, local: Sequence[float]) -> Array:
     return np.asarray(vector / np.linalg.norm(vector))
 
 
-def ala_course(field: BoneField, anatomy: SideAnatomy, nerve: Nerve | None) -> NerveCourse:
+def ala_course(field: Surface, anatomy: SideAnatomy, nerve: Nerve | None) -> NerveCourse:
     """The L5 dorsal ramus in the groove between the S1 articular root and the ala (clinical specification 1.3)."""
     c, common = constants("nerves")["ala"], constants("nerves")["course"]
     offset = float(common["offset_mm"])

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from imaging.errors import AlteredError, UsageError
-from planner import review as review_module
+from planner import record as record_module
 from planner.document import to_document
 from planner.folder import dump, read_folder
 from planner.journal import read_journal
@@ -280,7 +280,7 @@ def test_a_save_that_stops_between_its_files_is_the_old_or_the_new_state(
         folder: Path, killed_before: int, monkeypatch: pytest.MonkeyPatch) -> None:
     review = opened(folder)
     review.edit(LEFT, moved(review, LEFT, 1.0), "A. Reader")
-    before, calls, real = review.document, [], review_module.replace_file
+    before, calls, real = review.document, [], record_module.replace_file
 
     def stop(path: Path, data: bytes, mode: int = 0o644) -> None:
         calls.append(path)
@@ -288,7 +288,7 @@ def test_a_save_that_stops_between_its_files_is_the_old_or_the_new_state(
             raise KeyboardInterrupt
         real(path, data, mode)
 
-    monkeypatch.setattr(review_module, "replace_file", stop)
+    monkeypatch.setattr(record_module, "replace_file", stop)
     with pytest.raises(KeyboardInterrupt):
         review.edit(RIGHT, moved(review, RIGHT, 1.0), "A. Reader")
     monkeypatch.undo()
