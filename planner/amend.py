@@ -74,21 +74,22 @@ def _replanned(plan: Plan, spine: Spine, touches: Callable[[Target], bool], prog
     Parameters
     ----------
     touches : callable
-        Whether a target may differ from before; all others keep their answers. Targets placed by hand stay while
-        their bone is there.
+        Whether a target on a nerve's course may differ from before; all others keep their answers. Joints lie between
+        two bones and are all searched anew. Targets placed by hand stay while their bone is there.
     """
     _needs_scan(plan)
     request = plan.request
     if request.procedure == NO_PROCEDURE:
         return replace(plan, spine=spine, findings=study_findings(plan.volume, spine, (), ()), reviews={})
-    asked = make_targets(spine, load_procedure(request.procedure), request.nerves or None, request.joints or None,
+    procedure = load_procedure(request.procedure)
+    asked = make_targets(spine, procedure, request.nerves or None, request.joints or None,
                          request.sides, ct_only(plan.volume))
     before = {proposal.target.id: proposal for proposal in plan.proposals}
     mine = [replace(p.target, carrier=bone) for p in plan.proposals if p.target.placed_by
             and (bone := spine.vertebra(p.target.carrier.name)) is not None]
     hands = {target.id: target for target in mine}
     targets = [hands.pop(target.id, target) for target in asked.targets] + list(hands.values())
-    anew = [t for t in targets if t.id not in before or touches(t)]
+    anew = [t for t in targets if t.id not in before or procedure.site is not Site.NERVE or touches(t)]
     answers = {p.target.id: p for p in _answers(plan, spine, anew, progress)}
     proposals = tuple(answers[t.id] if t.id in answers else replace(before[t.id], target=_rebound(before[t.id], t))
                       for t in targets)
