@@ -26,6 +26,9 @@ PROCEDURES = {
     "lumbar-medial-branch-rf-parasagittal": 12,
     "l5-dorsal-ramus-block": 2,
     "l5-dorsal-ramus-rf": 2,
+    "lumbar-medial-branch-rf-perpendicular": 12,
+    "lumbar-medial-branch-rf-cooled": 12,
+    "lumbar-medial-branch-cryoneurolysis": 12,
 }
 
 

@@ -28,7 +28,6 @@ Array = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 Rows = NDArray[np.intp]
 _CONTACT_START_MM = 9.0
-_CONTACT_GAP_MM = 0.1
 _SIDE_MM = 1.0
 #: A path that misses the pedicle altogether is this far from its margin, mm.
 _NO_BONE_MM = -99.0
@@ -125,11 +124,11 @@ def _advance_to_bone(scene: Scene, batch: Batch) -> None:
     rule, left = scene.procedure.tip, batch.left()
     aims, directions = batch.needles.points[left], batch.directions[left]
     s, nearest = find_contact(scene.fields.bones, scene.inverse, scene.origin, aims, directions, _CONTACT_START_MM,
-                              rule.to_target.value + 1.0, _CONTACT_GAP_MM)
+                              rule.to_target.value + 1.0, scene.contact_gap)
     touching = np.isfinite(s)
-    batch.reject(left, Limit(RejectionReason.TIP_RULE, _CONTACT_GAP_MM,
+    batch.reject(left, Limit(RejectionReason.TIP_RULE, scene.contact_gap,
                              "the tip does not rest on the bone at the target, {value:.1f} mm off{best}"),
-                 np.where(touching, 0.0, np.maximum(nearest, _CONTACT_GAP_MM + 1e-3)))
+                 np.where(touching, 0.0, np.maximum(nearest, scene.contact_gap + 1e-3)))
     s = np.where(touching, s, 0.0)
     batch.tips[left] = aims - s[:, None] * directions
     away = np.linalg.norm(batch.tips[left] - scene.target.position, axis=1)
@@ -150,6 +149,11 @@ def _check_block_tip(scene: Scene, batch: Batch) -> None:
         batch.reject(left, Limit(
             RejectionReason.TIP_RULE, rule.ventral_gap.value,
             "the tip lies {value:.1f} mm behind the foramen's posterior wall{best}, {bound:.1f} needed", True), behind)
+    left = batch.left()
+    if rule.to_nerve is not None and scene.has_course and len(left):
+        gap = np.linalg.norm(batch.tips[left, None] - scene.nerve, axis=2).min(axis=1)
+        batch.reject(left, Limit(RejectionReason.TIP_RULE, rule.to_nerve.value,
+                                 "the tip lies {value:.1f} mm from the nerve{best}, {bound:.1f} allowed"), gap)
 
 
 def _check_region(scene: Scene, batch: Batch) -> None:
@@ -196,9 +200,9 @@ def _check_electrode(scene: Scene, batch: Batch) -> None:
     if scene.has_course:
         batch.reject(left, Limit(
             RejectionReason.TIP_RULE, rule.nerve_gap.value,
-            "the active tip lies {value:.1f} mm from the nerve{best}, {bound:.1f} allowed"), found["nerve_gap"])
+            f"{scene.working_words} {{value:.1f}} mm from the nerve{{best}}, {{bound:.1f}} allowed"), found["nerve_gap"])
     batch.reject(left, Limit(RejectionReason.HEATED_NERVE, 0.0,
-                             "the exiting nerve lies {miss:.1f} mm inside the 50 C zone{best}", True,
+                             f"the exiting nerve lies {{miss:.1f}} mm inside the {rule.hot_words}{{best}}", True,
                              StructureName.FORAMEN_CONTENTS.value), found["hot"])
 
 
@@ -209,6 +213,13 @@ def _measure_electrode(scene: Scene, batch: Batch, left: Rows) -> None:
         scene.fields.bones, scene.fields.foramen, scene.inverse, scene.origin, batch.tips[left],
         batch.directions[left], scene.heat_reach, scene.nerve, scene.wanted, 0.25, scene.active,
         scene.procedure.tip.zone.value, scene.procedure.capture.radius.value, scene.radius + rule.contact.value)
+    ahead, active = scene.working
+    if scene.lesion_ahead is not None:
+        # the lesion's centre takes the place of the active tip for heat and nerve, bone is still met by the tip
+        out[:, 3:] = electrode_along(
+            scene.fields.bones, scene.fields.foramen, scene.inverse, scene.origin,
+            batch.tips[left] + ahead * batch.directions[left], batch.directions[left], scene.heat_reach, scene.nerve,
+            scene.wanted, 0.25, active, 0.0, scene.procedure.capture.radius.value, 0.0)[:, 3:]
     columns = dict(zip(("near", "gap", "contact", "hot", "warm", "nerve_gap", "captured"), out.T, strict=True))
     for name, column in columns.items():
         batch.electrode[name] = np.full(len(batch), np.nan)

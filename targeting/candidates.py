@@ -19,12 +19,16 @@ Array = NDArray[np.float64]
 #: Aims of a block about the target: radius of a ring and points on it; the last ring only in a fine batch.
 _RINGS_MM = ((0.0, 1), (1.2, 6), (1.8, 12))
 _FALLBACK_DEPTH_MM = 100.0
+_NERVE_STEP_MM = 0.25
 #: Electrodes: cone beyond the parallelism limit that is still tried (to count it), and grids about the nerve.
 _CONE_BEYOND_DEG, _CONE_STEP_DEG = 5.0, 4.0
 _OFF_BONE_MM = (-0.5, 0.0, 0.5, 1.0, 1.5)
 _ACROSS_MM = (-1.5, -0.75, 0.0, 0.75, 1.5)
 _ADVANCE_MM = (-6.0, -4.5, -3.0, -1.5, 0.0, 1.5)
 _FINE_OFF_BONE_MM = (-0.5, 0.0, 0.5, 1.0, 1.5, 2.0, 2.5)
+#: Electrodes across the nerve: beyond this limit they are not held along it; grids about places of the nerve.
+_ALONG_DEG = 45.0
+_PLACE_STEP_MM, _OFF_NERVE_MM = 1.5, (-0.75, 0.0, 0.75)
 _FINE_ACROSS_MM = (-2.25, -1.5, -0.75, 0.0, 0.75, 1.5, 2.25)
 
 
@@ -82,6 +86,9 @@ def _block_batch(scene: Scene, fine: bool) -> Needles:
     second = unit(scene.frame.superior - (scene.frame.superior @ preferred) * preferred)
     aims = [target.position + r * (np.cos(a) * first + np.sin(a) * second)
             for r, count in _RINGS_MM[:3 if fine else 2] for a in np.linspace(0, 2 * np.pi, count, endpoint=False)]
+    if scene.procedure.tip.to_nerve is not None:
+        near = np.linalg.norm(scene.nerve - target.position, axis=1) <= scene.procedure.tip.to_target.value
+        aims += list(_nerve_places(scene, scene.nerve[near], fine)) if near.any() else []
     return _pairs(np.array(aims), direction_grid(target, scene.procedure, _step(scene, fine)).directions)
 
 
@@ -114,13 +121,34 @@ def _electrode_batch(scene: Scene, fine: bool) -> Needles:
     return Needles((middle + shift).reshape(-1, 3), np.repeat(u, len(grid), axis=0))
 
 
+def _nerve_places(scene: Scene, places: Array, fine: bool) -> Array:
+    """(n, 3) mm: every so many of dense places of the nerve, on it and a little to and off the bone."""
+    every = round(_PLACE_STEP_MM / _NERVE_STEP_MM / (2.0 if fine else 1.0))
+    chosen = places[len(places) % every // 2::every]
+    off = np.array(_OFF_NERVE_MM)[:, None] * scene.bone_normal(places[len(places) // 2])
+    return np.asarray((chosen[:, None] + off).reshape(-1, 3))
+
+
+def _crossing_batch(scene: Scene, fine: bool) -> Needles:
+    """Every direction of the band through places along the nerve; tips there and beyond, or short of it by a lesion."""
+    wanted = scene.nerve[scene.wanted]
+    aims = _nerve_places(scene, wanted if len(wanted) else scene.nerve_middle[0][None], fine)
+    ahead, active = scene.working
+    advances = (-ahead,) if scene.lesion_ahead is not None else (0.0, 0.25 * active, 0.5 * active)
+    u = direction_grid(scene.target, scene.procedure, _CONE_STEP_DEG * (0.625 if fine else 1.0)).directions
+    needles = _pairs(aims, u)
+    return Needles(np.concatenate([needles.points + a * needles.directions for a in advances]),
+                   np.tile(needles.directions, (len(advances), 1)))
+
+
 def first_batch(scene: Scene, *, fine: bool = False) -> Needles:
     """The batch that covers everything a target's procedure admits; a fine one has closer steps and wider offsets."""
     if scene.target.region is not None:
         grid = direction_grid(scene.target, scene.procedure, _step(scene, fine))
         return _pairs(scene.target.region.aims, grid.directions)
     if scene.procedure.kind is ProcedureKind.RF:
-        return _electrode_batch(scene, fine)
+        along = scene.electrode.parallel_limit.value < _ALONG_DEG
+        return _electrode_batch(scene, fine) if along else _crossing_batch(scene, fine)
     return _block_batch(scene, fine)
 
 

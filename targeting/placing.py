@@ -29,7 +29,9 @@ _NO_COURSE = "no capture curve: the course of the nerve is not known here"
 
 def _offset_to_nerve(scene: Scene, tip: Array, direction: Array) -> tuple[Array, Array]:
     """From the needle's working part to the nearest place of the course, (3,) mm, and the course's tangent there."""
-    along = np.clip((tip - scene.nerve) @ direction, 0.0, scene.active)
+    ahead, active = scene.working
+    tip = tip + ahead * direction
+    along = np.clip((tip - scene.nerve) @ direction, 0.0, active)
     gaps = scene.nerve - (tip - along[:, None] * direction)
     nearest = int(np.argmin(np.linalg.norm(gaps, axis=1)))
     low, high = max(nearest - 4, 0), min(nearest + 4, len(scene.nerve) - 1)
@@ -46,7 +48,10 @@ def _electrode_words(scene: Scene, batch: Batch, row: int) -> list[str]:
         radius = scene.procedure.capture.radius.value
         parts.append(f"{found['parallel']:.0f} degrees to the nerve")
         parts.append(f"{found['captured']:.0f} mm of it within {radius:g} mm")
-    parts.append(f"{100 * found['contact']:.0f} percent of the active tip on bone")
+    if scene.lesion_ahead is None:
+        parts.append(f"{100 * found['contact']:.0f} percent of the active tip on bone")
+    elif scene.has_course:
+        parts.append(f"lesion centre {found['nerve_gap']:.1f} mm from the nerve")
     if scene.has_course and found["parallel"] > scene.electrode.parallel_goal.value:
         parts.append(f"less parallel than the goal of {scene.electrode.parallel_goal.value:.0f} degrees")
     if scene.neck_length > 0 and (neck_fraction(scene.target.course, batch.tips[row])

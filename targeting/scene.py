@@ -26,6 +26,7 @@ from targeting.targets import neck_fraction, sample_path
 __all__ = ["Scene"]
 
 Array = NDArray[np.float64]
+_CONTACT_GAP_MM = 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +77,11 @@ class Scene:
         if self.needle is None:
             return longest_path(self.procedure)
         return self.needle.length_mm - self.procedure.reach.reserve_hard.value
+
+    @cached_property
+    def contact_gap(self) -> float:
+        """Distance of a tip's axis from bone at which the needle rests on it, mm: the surface of a thick one does."""
+        return max(_CONTACT_GAP_MM, self.radius - self.procedure.tip.bone_overlap.value)
 
     @cached_property
     def lateral(self) -> Array:
@@ -152,9 +158,27 @@ class Scene:
             return ventral + middle * (dorsal - ventral), unit(ventral - dorsal)
         return points[len(points) // 2], unit(points[0] - points[-1])
 
+    @property
+    def lesion_ahead(self) -> float | None:
+        """How far beyond the tip the centre of a near-spherical lesion lies, mm; None for any other needle."""
+        electrode = self.procedure.electrode
+        return None if electrode is None or electrode.lesion_ahead is None else electrode.lesion_ahead.value
+
+    @property
+    def working(self) -> tuple[float, float]:
+        """The part of the needle that acts: how far beyond the tip it ends, and how long it is, mm."""
+        return (0.0, self.active) if self.lesion_ahead is None else (self.lesion_ahead, 0.0)
+
+    @property
+    def working_words(self) -> str:
+        """The working part in a sentence."""
+        return "the active tip lies" if self.lesion_ahead is None else "the lesion's centre lies"
+
     @cached_property
     def heat_reach(self) -> Array:
-        """(m, 3) mm: offsets back from the tip along the active tip and the radii of the hot and warm zones there."""
+        """(m, 3) mm: offsets back from the end of the working part and the radii of the hot and warm zones there."""
+        if self.lesion_ahead is not None:
+            return np.array([[0.0, self.electrode.hot_radius.value, self.electrode.warm_radius.value]])
         rule, half = self.electrode, 0.5 * self.active
         rows = []
         for back in np.linspace(0.0, self.active, 11):

@@ -12,6 +12,8 @@ from targeting.procedures import Procedure, ProcedureKind
 __all__ = ["capture_assumptions", "capture_curve", "disc_probability", "reached_assumptions"]
 
 Array = NDArray[np.float64]
+_REACHES = {ProcedureKind.BLOCK: "the injected volume", ProcedureKind.RF: "an active tip's lesion",
+            ProcedureKind.CRYO: "killing cold"}
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(128)
 
 
@@ -67,7 +69,7 @@ def capture_assumptions(target: Target, procedure: Procedure, offset: Array, tan
     """What the curve rests on, in sentences."""
     rule = procedure.capture
     low, high = (_curve(target, offset, tangent, r.value, (2.0,))[0] for r in (rule.radius_low, rule.radius_high))
-    what = "an active tip's lesion" if procedure.kind is ProcedureKind.RF else "the injected volume"
+    what = _REACHES.get(procedure.kind, "the needle's effect")
     return (
         "model estimate from unverified assumptions",
         f"the nerve counts as caught within {rule.radius.value:g} mm, the assumed reach of {what}",

@@ -27,6 +27,7 @@ class ProcedureKind(StrEnum):
 
     BLOCK = "block"
     RF = "rf"
+    CRYO = "cryo"
     INJECTION = "injection"
     ABLATION = "ablation"
 
@@ -98,6 +99,8 @@ class TipRule:
         Largest distance of the tip from the target's position, mm.
     ventral_gap : Constant
         Least distance of the tip behind the posterior wall of the foramen, mm; only where a nerve's neck is aimed at.
+    to_nerve : Constant or None
+        Largest distance of the tip from the modelled nerve, mm; None where reaching the target's position is enough.
     """
 
     zone: Constant
@@ -105,6 +108,7 @@ class TipRule:
     bone_overlap: Constant
     to_target: Constant
     ventral_gap: Constant | None = None
+    to_nerve: Constant | None = None
 
 
 @dataclass(frozen=True)
@@ -119,6 +123,9 @@ class Electrode:
         Half-width of the 50 C zone about the axis and its reach beyond the tip, mm; no spinal nerve inside.
     warm_radius, warm_distal : Constant
         The 45 C zone with its allowance, mm; reported when a spinal nerve lies inside.
+    lesion_ahead : Constant or None
+        A near-spherical lesion about a point this far beyond the tip, mm: the zones are then balls about that point,
+        and the nerve is measured from it. None for a lesion along the active tip.
     """
 
     active_depth: Constant
@@ -136,6 +143,12 @@ class Electrode:
     hot_distal: Constant
     warm_radius: Constant
     warm_distal: Constant
+    lesion_ahead: Constant | None = None
+
+    @property
+    def hot_words(self) -> str:
+        """The zone that no spinal nerve may lie in."""
+        return "50 C zone" if self.lesion_ahead is None else "45 C zone and its allowance"
 
 
 @dataclass(frozen=True)

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
 import pytest
 
 from imaging.geometry import Side
-from segmentation.anatomy import Nerve
+from segmentation.anatomy import Nerve, StructureName
 from segmentation.spine import Spine
 from targeting.model import Proposal, ProposalStatus
 from targeting.planning import propose
 from targeting.procedures import load_procedure
 from targeting.targets import make_targets
 from tests.targeting.builders import lumbar_spine, mirrored, sacral_spine
-from tests.targeting.oracle import faults
+from tests.targeting.oracle import Voxels, faults
 
 ALONG_THE_NERVE = (
     "l5-dorsal-ramus-block", "l5-dorsal-ramus-rf", "lumbar-medial-branch-block", "lumbar-medial-branch-rf",
-    "lumbar-medial-branch-rf-parasagittal")
+    "lumbar-medial-branch-rf-parasagittal", "lumbar-medial-branch-rf-perpendicular", "lumbar-medial-branch-rf-cooled",
+    "lumbar-medial-branch-cryoneurolysis")
 FLIP = np.array([-1.0, 1.0, 1.0])
 
 
@@ -35,6 +37,13 @@ def _plan(spine: Spine, name: str, side: Side) -> Proposal:
     procedure = load_procedure(name)
     targets = make_targets(spine, procedure, nerves=[_nerve(name)], sides=[side]).targets
     return propose(spine, targets, procedure)[0]
+
+
+def _nerve_gaps(proposal: Proposal, points: np.ndarray) -> np.ndarray:
+    """(n,) distances of points from the modelled nerve, by brute force."""
+    path = proposal.target.course.path
+    dense = np.concatenate([np.linspace(a, b, 60) for a, b in zip(path[:-1], path[1:], strict=True)])
+    return np.asarray(np.linalg.norm(points[:, None] - dense, axis=2).min(axis=1))
 
 
 @cache
@@ -76,3 +85,59 @@ def test_the_posterior_half_is_reached_from_farther_below_and_nearer_the_parasag
     assert (behind.tip - neck[0]) @ along > (middle.tip - neck[0]) @ along
     assert behind.oblique_deg < middle.oblique_deg
     assert behind.tilt_deg < middle.tilt_deg
+
+
+def _foramen(name: str) -> Voxels:
+    spine = _spine(name)
+    return Voxels(spine.structures[StructureName.FORAMEN_CONTENTS].mask, spine.grid)
+
+
+def test_a_small_cannula_across_the_nerve_touches_it_beside_bone_and_is_flagged() -> None:
+    name = "lumbar-medial-branch-rf-perpendicular"
+    procedure = load_procedure(name)
+    assert "electrode not parallel - nerve may be missed" in procedure.notices
+    for placement in usual(name).placements:
+        pose = placement.needles[0]
+        assert (pose.needle.gauge, pose.needle.active_tip_mm) == (22, 5.0)
+        active = pose.tip - np.linspace(0, 5, 41)[:, None] * pose.direction
+        assert _nerve_gaps(usual(name), active).min() < 2.1
+        heated = pose.tip + np.linspace(-5, 2.1, 60)[:, None] * pose.direction
+        assert _foramen(name).signed(heated).min() > 2.1
+    assert any("less parallel than the goal of 15 degrees" in p.why for p in usual(name).placements)
+
+
+def test_a_cooled_lesion_is_centred_on_the_nerve_and_its_heat_keeps_from_the_exiting_nerve() -> None:
+    name = "lumbar-medial-branch-rf-cooled"
+    electrode, foramen = load_procedure(name).electrode, _foramen(name)
+    for placement in usual(name).placements:
+        pose = placement.needles[0]
+        centre = pose.tip + electrode.lesion_ahead.value * pose.direction
+        assert _nerve_gaps(usual(name), centre[None])[0] < electrode.nerve_gap.value + 0.05
+        # voxel centres stand for their boxes: half a voxel and the field's interpolation
+        assert foramen.signed(centre[None])[0] > electrode.hot_radius.value - foramen.half
+        assert "lesion centre" in placement.why
+
+
+def test_a_wider_heated_zone_leaves_no_cooled_lesion_and_says_why() -> None:
+    name = "lumbar-medial-branch-rf-cooled"
+    procedure = load_procedure(name)
+    electrode = procedure.electrode
+    wide = replace(electrode, hot_radius=replace(electrode.hot_radius, value=22.0))
+    spine = _spine(name)
+    wider = replace(procedure, electrode=wide)
+    targets = make_targets(spine, wider, nerves=[_nerve(name)], sides=[Side.LEFT]).targets
+    proposal = propose(spine, targets, wider)[0]
+    assert proposal.status is ProposalStatus.NONE
+    assert "the exiting nerve lies" in proposal.reason
+    assert "45 C zone" in proposal.reason
+
+
+def test_a_cryoprobe_touches_the_nerve_and_rests_on_bone_with_its_surface() -> None:
+    name = "lumbar-medial-branch-cryoneurolysis"
+    spine, proposal = _spine(name), usual(name)
+    carrier = Voxels(spine.labels == proposal.target.carrier.label, spine.grid)
+    for placement in proposal.placements:
+        pose = placement.needles[0]
+        assert _nerve_gaps(proposal, pose.tip[None])[0] <= 1.5 + 0.05
+        assert carrier.signed(pose.tip[None])[0] > 0.0
+        assert pose.needle.diameter_mm > 2.0
