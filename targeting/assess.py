@@ -200,7 +200,8 @@ def _check_electrode(scene: Scene, batch: Batch) -> None:
     if scene.has_course:
         batch.reject(left, Limit(
             RejectionReason.TIP_RULE, rule.nerve_gap.value,
-            f"{scene.working_words} {{value:.1f}} mm from the nerve{{best}}, {{bound:.1f}} allowed"), found["nerve_gap"])
+            f"{scene.working_words} {{value:.1f}} mm from the nerve{{best}}, {{bound:.1f}} allowed"),
+            found["nerve_gap"])
     batch.reject(left, Limit(RejectionReason.HEATED_NERVE, 0.0,
                              f"the exiting nerve lies {{miss:.1f}} mm inside the {rule.hot_words}{{best}}", True,
                              StructureName.FORAMEN_CONTENTS.value), found["hot"])

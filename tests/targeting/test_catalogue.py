@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -42,7 +43,7 @@ def _plan(spine: Spine, name: str, side: Side) -> Proposal:
 def _nerve_gaps(proposal: Proposal, points: np.ndarray) -> np.ndarray:
     """(n,) distances of points from the modelled nerve, by brute force."""
     path = proposal.target.course.path
-    dense = np.concatenate([np.linspace(a, b, 60) for a, b in zip(path[:-1], path[1:], strict=True)])
+    dense = np.concatenate([np.linspace(a, b, 60) for a, b in pairwise(path)])
     return np.asarray(np.linalg.norm(points[:, None] - dense, axis=2).min(axis=1))
 
 
