@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import logging
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from planner.console import DEBUG_KEY, print_json, print_table, progress_bar, say
+from planner.console import print_json, print_table, progress_bar, say
 from planner.defaults import DEFAULT_ENGINE, DEFAULT_PROCEDURE
 from planner.exit_codes import ExitCode
+from planner.options import Debug, Format, Json, TableFormat
 from planner.plugins import NerveplanGroup
+from planner.review_commands import add_review_commands
 
 __all__ = ["app", "main"]
 
@@ -22,23 +22,6 @@ app = typer.Typer(
     help="Plans needle paths to the nerves of the spine's facet joints. RESEARCH USE ONLY: every output is a proposal "
          "that a clinician reviews.")
 
-
-class TableFormat(StrEnum):
-    """How a list is printed."""
-
-    TABLE = "table"
-    JSON = "json"
-
-
-def _debug(context: typer.Context, value: bool) -> None:
-    if value:
-        context.find_root().meta[DEBUG_KEY] = True
-        logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
-
-
-Debug = Annotated[bool, typer.Option("--debug", callback=_debug, is_eager=True, help="Show stack traces.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of words.")]
-Format = Annotated[TableFormat, typer.Option("--format", help="How to print the list.")]
 Input = Annotated[Path | None, typer.Argument(metavar="INPUT", help="DICOM folder or file, NIfTI, NRRD or MHA; may be "
                                                                    "left out with --labels.")]
 Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder to write; made new, or replaced with "
@@ -234,6 +217,9 @@ def batch(
     else:
         say(done.sentence)
     raise typer.Exit(int(done.exit_code))
+
+
+add_review_commands(app)
 
 
 def main() -> None:

@@ -148,16 +148,19 @@ class Record:
             self._save_renumbered(person, body, when, after.numbers)
 
     def _after(self, person: Person, body: dict[str, Any], when: str) -> Fold:
-        """The plan after one more entry, signed where this review signs."""
-        signed = {} if self._signer is None else {"signed_by": self._signer.public_key}
-        entry = Entry(self.head, {**body, **signed}, person.who, person.role, when, {"nerveplan": package_version()},
-                      person.reason)
-        if self._signer is not None:
-            entry = replace(entry, signature=self._signer.sign(entry.hash))
+        """The plan after one more step of a person; a step that cannot be taken is a UsageError."""
+        entry = Entry(self.head, body, person.who, person.role, when, {"nerveplan": package_version()}, person.reason)
         try:
-            return apply(self._state, entry)
+            return apply(self._state, self.signed(entry))
         except FoldError as error:
             raise UsageError(str(error)) from error
+
+    def signed(self, entry: Entry) -> Entry:
+        """The entry with this record's signature, where it signs."""
+        if self._signer is None:
+            return entry
+        named = replace(entry, body={**entry.body, "signed_by": self._signer.public_key})
+        return replace(named, signature=self._signer.sign(named.hash))
 
     def save(self, after: Fold, report: bytes | None = None) -> None:
         """Journal, then the report if there is one, then ``plan.json``; only over what this review has seen."""

@@ -9,7 +9,9 @@ import shutil
 import sys
 from pathlib import Path
 
-__all__ = ["exchange", "link_others", "partial_path", "remove_leftovers", "remove_unfinished", "replace_file"]
+__all__ = [
+    "exchange", "is_unfinished", "link_others", "partial_path", "remove_leftovers", "remove_unfinished", "replace_file",
+]
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
@@ -71,8 +73,13 @@ def link_others(source: Path, target: Path) -> None:
         place = target / path.relative_to(source)
         if path.is_dir():
             place.mkdir(exist_ok=True)
-        elif not place.exists() and not path.name.endswith(_UNFINISHED):
+        elif not place.exists() and not is_unfinished(path.name):
             os.link(path, place)
+
+
+def is_unfinished(name: str) -> bool:
+    """Whether a file name is that of a `replace_file` that was killed."""
+    return name.endswith(_UNFINISHED)
 
 
 def remove_unfinished(folder: Path) -> None:

@@ -211,7 +211,7 @@ class Review(Record):
                              now=now).encode("utf-8")
         entry = rendered_entry(self.head, {REPORT_FILE: hashlib.sha256(page).hexdigest()}, now.isoformat(),
                                {"nerveplan": package_version()})
-        self.save(apply(self._state, entry), report=page)
+        self.save(apply(self._state, self.signed(entry)), report=page)
 
     # how
 
