@@ -17,6 +17,7 @@ _PAGES = (
      ("benchmarks.loading",)),
     ("The built-in engine on the scans with labels (none of them used in training but lidc0001)",
      ("benchmarks.segmentation", "ts_example", "verse014", "tptbox_l3", "lidc0001")),
+    ("The built-in engine against a full-size network on the same cores", ("benchmarks.fullsize",)),
     ("Needle search on the phantom, against VTK's static cell locator on the same scene", ("benchmarks.paths",)),
     ("Level confidences on crops of the real scans", ("benchmarks.levels", "--crops", "4")),
 )
