@@ -7,14 +7,13 @@ share them: the centre of voxel ``i`` lies at ``corner + (i + 0.5) * spacing``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from imaging.geometry import CanonicalAxes, canonical_axes, to_world
-from imaging.resample import resample
 from imaging.volume import Grid, Volume
 
 __all__ = [
@@ -105,13 +104,15 @@ class Cube:
     def over(cls, box: Box, spacing: float, low: ArrayLike | None = None, high: ArrayLike | None = None) -> Cube:
         """The lattice over the whole box, or over the part of it between two (3,) box mm points.
 
-        Its voxels always are voxels of the whole box's lattice.
+        Its voxels always are voxels of the whole box's lattice, which is centred on the box, so that the mirror image
+        of a scan gets the mirror image of the lattice.
         """
         size = np.ceil(box.size / spacing - 1e-6)
-        first = np.zeros(3) if low is None else np.clip(np.floor(np.asarray(low) / spacing), 0, size - 1)
-        last = size if high is None else np.clip(np.ceil(np.asarray(high) / spacing), first + 1, size)
+        shift = (box.size - size * spacing) / 2
+        first = np.zeros(3) if low is None else np.clip(np.floor((np.asarray(low) - shift) / spacing), 0, size - 1)
+        last = size if high is None else np.clip(np.ceil((np.asarray(high) - shift) / spacing), first + 1, size)
         z, y, x = (int(n) for n in last - first)
-        return cls(box, spacing, first * spacing, (z, y, x))
+        return cls(box, spacing, shift + first * spacing, (z, y, x))
 
     def to_index(self, points: ArrayLike) -> Points:
         """(..., 3) box mm to (..., 3) fractional (z, y, x) voxel index."""
@@ -141,42 +142,72 @@ def hounsfield(stored: NDArray[Any], volume: Volume) -> FloatArray:
     return np.asarray(np.nan_to_num(np.clip(hu, AIR_HU, _CEILING_HU), copy=False, nan=AIR_HU))
 
 
-def _block_mean(array: FloatArray, factors: tuple[int, int, int]) -> FloatArray:
-    """Average over blocks; the last block is filled up with edge values."""
-    pad = [(0, -n % f) for n, f in zip(array.shape, factors, strict=True)]
-    full = np.pad(array, pad, mode="edge") if any(p for _, p in pad) else array
-    for axis, factor in enumerate(factors):
-        if factor > 1:
-            shape = (*full.shape[:axis], full.shape[axis] // factor, factor, *full.shape[axis + 1:])
-            full = full.reshape(shape).mean(axis=axis + 1, dtype=np.float32)
-    return full
+@dataclass(frozen=True, eq=False)
+class _Taps:
+    """How the voxels of a cube average the stored ones along one axis.
+
+    Attributes
+    ----------
+    index, weight : (n, taps)
+        Stored voxels and their shares.
+    inside : (n,) bool
+        The voxel's middle lies in the field of view.
+    """
+
+    index: NDArray[np.int64]
+    weight: FloatArray
+    inside: NDArray[np.bool_]
+
+    def part(self, first: int, count: int) -> _Taps:
+        """The taps of some of the voxels."""
+        rows = slice(first, first + count)
+        return _Taps(self.index[rows], self.weight[rows], self.inside[rows])
+
+    def mean(self, array: FloatArray, axis: int) -> FloatArray:
+        """Average an array along an axis."""
+        shape = tuple(-1 if n == axis else 1 for n in range(3))
+        return np.asarray(sum(self.weight[:, k].reshape(shape) * array.take(self.index[:, k], axis)
+                              for k in range(self.index.shape[1])), dtype=np.float32)
+
+
+def _taps(cube: Cube, axis: int) -> _Taps:
+    """Windows as wide as whole stored voxels (at least one) that fit a voxel of the cube, centred on its middle.
+
+    A window of one stored voxel is linear interpolation. It is the same from either end of the axis.
+    """
+    spacing, stored = float(cube.box.spacing[axis]), cube.box.grid.shape[axis]
+    width = max(int(np.floor(cube.spacing / spacing + 0.01)), 1)
+    middle = (cube.corner[axis] + (np.arange(cube.shape[axis]) + 0.5) * cube.spacing) / spacing
+    first = np.floor(middle - width / 2 + 1e-6)
+    index = first[:, None] + np.arange(width + 1)
+    low, high = (middle - width / 2)[:, None], (middle + width / 2)[:, None]
+    weight = np.clip(np.minimum(index + 1, high) - np.maximum(index, low), 0.0, 1.0) / width
+    inside = (middle >= 0) & (middle <= stored)
+    return _Taps(np.clip(index, 0, stored - 1).astype(np.int64), weight.astype(np.float32), inside)
 
 
 def sample(volume: Volume, cube: Cube) -> FloatArray:
-    """Hounsfield units on a cube, averaged first where the stored voxels are much finer.
+    """Hounsfield units on a cube, averaged where the stored voxels are much finer.
 
     Returns
     -------
     (z, y, x) float32
         Clipped to -1000..1600; -1000 outside the field of view.
     """
-    box = cube.box
-    low = cube.corner / box.spacing - 2
-    high = (cube.corner + np.array(cube.shape) * cube.spacing) / box.spacing + 2
-    factor = np.maximum(np.floor(cube.spacing / box.spacing + 0.01), 1).astype(int)
-    start = np.clip(np.floor(low / factor) * factor, 0, None).astype(int)
-    stop = np.minimum(np.ceil(high), box.grid.shape).astype(int)
-    view = box.axes.apply(volume.array)[tuple(slice(a, b) for a, b in zip(start, stop, strict=True))]
-    blocks = (int(factor[0]), int(factor[1]), int(factor[2]))
-    slab = _SLAB_SLICES * blocks[0]
-    mean = np.concatenate([_block_mean(hounsfield(view[z: z + slab], volume), blocks)
-                           for z in range(0, view.shape[0], slab)])
-    spacing = box.spacing * factor
-    affine = np.eye(4)
-    affine[:3, :3] = box.grid.direction * spacing[::-1]
-    affine[:3, 3] = box.to_lps(start * box.spacing + 0.5 * spacing)
-    out = resample(mean, Grid(mean.shape, affine), cube.grid(), linear=True, fill=AIR_HU)
-    return np.asarray(out, dtype=np.float32)
+    heights, rows, columns = (_taps(cube, axis) for axis in range(3))
+    near = tuple(slice(int(t.index.min()), int(t.index.max()) + 1) for t in (rows, columns))
+    rows, columns = (replace(t, index=t.index - s.start) for t, s in zip((rows, columns), near, strict=True))
+    view = cube.box.axes.apply(volume.array)
+    out = np.full(cube.shape, AIR_HU, np.float32)
+    for z in range(0, cube.shape[0], _SLAB_SLICES):
+        slab = heights.part(z, _SLAB_SLICES)
+        low = int(slab.index.min())
+        stored = hounsfield(view[low: int(slab.index.max()) + 1, near[0], near[1]], volume)
+        mean = replace(slab, index=slab.index - low).mean(stored, 0)
+        mean = columns.mean(rows.mean(mean, 1), 2)
+        inside = slab.inside[:, None, None] & rows.inside[:, None] & columns.inside
+        out[z: z + _SLAB_SLICES] = np.where(inside, mean, np.float32(AIR_HU))
+    return out
 
 
 def cut(array: NDArray[Any], start: NDArray[np.int64], shape: tuple[int, int, int], fill: float) -> NDArray[Any]:

@@ -150,8 +150,8 @@ def _around(cube: Cube, canal: CanalPath) -> NDArray[np.bool_]:
     """(z, y, x) voxels in a block around the canal, slice by slice, wide enough for kidneys and great vessels."""
     limits = settings().column
     middle = np.array([canal.at(float(z)) for z in cube.to_box(np.arange(cube.shape[0])[:, None] * (1, 0, 0))[:, 0]])
-    y = (np.arange(cube.shape[1]) + 0.5) * cube.spacing - middle[:, 1:2]
-    x = (np.arange(cube.shape[2]) + 0.5) * cube.spacing - middle[:, 2:3]
+    y = (np.arange(cube.shape[1]) + 0.5) * cube.spacing + cube.corner[1] - middle[:, 1:2]
+    x = (np.arange(cube.shape[2]) + 0.5) * cube.spacing + cube.corner[2] - middle[:, 2:3]
     rows = (y > -limits.search_front_mm) & (y < limits.search_back_mm)
     columns = np.abs(x) < limits.search_side_mm
     return np.asarray(rows[:, :, None] & columns[:, None, :])

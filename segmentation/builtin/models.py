@@ -1,4 +1,8 @@
-"""The two nets: loaded from the package, checked against their recorded hashes, run by onnxruntime on the CPU."""
+"""The two nets: loaded from the package, checked against their recorded hashes, run by onnxruntime on the CPU.
+
+Each answer is the mean of two: of the image, and of its left-right mirror image turned back. The answer to a mirrored
+patient therefore is the mirrored answer.
+"""
 
 from __future__ import annotations
 
@@ -6,20 +10,24 @@ import hashlib
 import logging
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from importlib import resources
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from imaging.errors import AlteredError, NotFoundError
-from segmentation.builtin.lattice import FloatArray, bounding_slices
+from segmentation.builtin.lattice import FloatArray, Slices, bounding_slices
 from segmentation.builtin.settings import TileSettings, settings
 
-__all__ = ["THREADS_VARIABLE", "Nets", "OnnxNets", "checked_bytes", "softmax", "tile_corners", "tile_starts"]
+__all__ = ["THREADS_VARIABLE", "Nets", "OnnxNets", "checked_bytes", "softmax", "tile_boxes", "tile_side", "tile_starts"]
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 _PACKAGE = "segmentation.data"
 #: Environment variable with the number of threads a net may use.
@@ -79,25 +87,38 @@ def tile_starts(low: int, high: int, tile: int, size: int, stride_share: float) 
     return [low + round(n * (length - tile) / (count - 1)) for n in range(count)]
 
 
-def tile_corners(wanted: NDArray[np.bool_], tile: tuple[int, int, int],
-                 stride_share: float) -> list[tuple[int, int, int]]:
-    """First voxels (z, y, x) of the tiles that cover what is wanted, slab by slab; tiles without any are left out."""
+def tile_side(length: int, tile: int, largest: int, size: int) -> int:
+    """Side of the tiles of a line: the usual one, or a larger one (a multiple of 8) where a single tile then does."""
+    whole = -(-length // 8) * 8
+    return whole if tile < whole <= min(largest, size) else tile
+
+
+def tile_boxes(wanted: NDArray[np.bool_], tiles: TileSettings) -> list[Slices]:
+    """The tiles (z, y, x) that cover what is wanted, slab by slab; tiles without any are left out.
+
+    The array must be at least a tile's size along each axis.
+    """
     block = bounding_slices(wanted)
     if block is None:
         return []
-    out: list[tuple[int, int, int]] = []
-    for z in tile_starts(block[0].start, block[0].stop, tile[0], wanted.shape[0], stride_share):
-        slab = wanted[z: z + tile[0]]
+    share, largest = tiles.stride_share, tiles.tile_largest
+    out: list[Slices] = []
+    for z in tile_starts(block[0].start, block[0].stop, tiles.tile_z, wanted.shape[0], share):
+        slab = wanted[z: z + tiles.tile_z]
         part = bounding_slices(slab)
         if part is None:
             continue
-        for y in tile_starts(part[1].start, part[1].stop, tile[1], wanted.shape[1], stride_share):
-            for x in tile_starts(part[2].start, part[2].stop, tile[2], wanted.shape[2], stride_share):
-                if slab[:, y: y + tile[1], x: x + tile[2]].any():
-                    out.append((z, y, x))
+        rows, columns = part[1], part[2]
+        height = tile_side(rows.stop - rows.start, tiles.tile_y, largest, wanted.shape[1])
+        width = tile_side(columns.stop - columns.start, tiles.tile_x, largest, wanted.shape[2])
+        for y in tile_starts(rows.start, rows.stop, height, wanted.shape[1], share):
+            for x in tile_starts(columns.start, columns.stop, width, wanted.shape[2], share):
+                if slab[:, y: y + height, x: x + width].any():
+                    out.append((slice(z, z + tiles.tile_z), slice(y, y + height), slice(x, x + width)))
     return out
 
 
+@cache
 def _blend_window(shape: tuple[int, int, int], sigma_share: float) -> FloatArray:
     """Gaussian weights of a tile, 1 in the middle."""
     axes = [np.exp(-0.5 * ((np.arange(n) - (n - 1) / 2) / (sigma_share * n)) ** 2) for n in shape]
@@ -111,7 +132,8 @@ class OnnxNets:
     Parameters
     ----------
     threads : int, optional
-        Threads of each net; the environment variable ``NERVEPLAN_THREADS`` or 2 when not given.
+        Threads in all; the environment variable ``NERVEPLAN_THREADS`` or 2 when not given. An image and its mirror
+        image are answered side by side where there is more than one.
     """
 
     def __init__(self, threads: int | None = None) -> None:
@@ -119,7 +141,8 @@ class OnnxNets:
 
         folder = resources.files(_PACKAGE)
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or int(os.environ.get(THREADS_VARIABLE, "2"))
+        threads = threads or int(os.environ.get(THREADS_VARIABLE, "2"))
+        options.intra_op_num_threads = max(threads // 2, 1)
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         try:
@@ -132,6 +155,7 @@ class OnnxNets:
             raise NotFoundError("the built-in engine's weights are not installed; reinstall nerveplan, or use "
                                 "--labels or another --engine") from error
         self._sessions = sessions
+        self._pool = ThreadPoolExecutor(min(threads, 2))
         self._tiles: TileSettings = settings().tiles
 
     def _run(self, name: str, image: FloatArray) -> FloatArray:
@@ -139,23 +163,47 @@ class OnnxNets:
         return np.asarray(logits[0], dtype=np.float32)
 
     def instance(self, image: FloatArray) -> FloatArray:
-        """See `Nets.instance`."""
-        return softmax(self._run("instance", image[None]))
+        """See `Nets.instance`.
+
+        The anchor lies one voxel left of the patch's midplane. To mirror the patch about the anchor, its first column
+        of voxels, which has no counterpart, is made a copy of the next, and is background in the answer.
+        """
+        direct = np.array(image, dtype=np.float32)
+        direct[0, ..., 0] = direct[0, ..., 1]
+        mirrored = direct.copy()
+        mirrored[0, ..., 1:] = direct[0, ..., :0:-1]
+        mirrored[0, ..., 0] = mirrored[0, ..., 1]
+        one, other = self._both(lambda patch: self._run("instance", patch[None]), direct, mirrored)
+        one[..., 1:] = (one[..., 1:] + other[..., :0:-1]) / 2
+        answer = softmax(one)
+        answer[..., 0] = np.array([1, 0, 0], np.float32)[:, None, None]
+        return answer
 
     def localise(self, image: FloatArray, wanted: NDArray[np.bool_]) -> FloatArray:
         """See `Nets.localise`: overlapping tiles, blended with Gaussian weights; unwanted tiles are left out."""
-        tile = (self._tiles.tile_z, self._tiles.tile_y, self._tiles.tile_x)
-        pad = [(0, max(t - n, 0)) for t, n in zip(tile, image.shape, strict=True)]
+        one, other = self._both(lambda pair: self._localise_once(*pair), (image, wanted),
+                                (image[..., ::-1], wanted[..., ::-1]))
+        one += other[..., ::-1]
+        one /= 2
+        return one
+
+    def _both(self, ask: Callable[[T], FloatArray], one: T, other: T) -> tuple[FloatArray, FloatArray]:
+        first, second = self._pool.map(ask, (one, other))
+        return first, second
+
+    def _localise_once(self, image: FloatArray, wanted: NDArray[np.bool_]) -> FloatArray:
+        least = (self._tiles.tile_z, self._tiles.tile_y, self._tiles.tile_x)
+        pad = [(0, max(t - n, 0)) for t, n in zip(least, image.shape, strict=True)]
         padded = np.pad(image, pad, constant_values=float(image.min()))
-        window = _blend_window(tile, self._tiles.sigma_share)
         total = np.zeros((len(settings().classes), *padded.shape), np.float32)
         weight = np.zeros(padded.shape, np.float32)
-        tiles = tile_corners(np.pad(wanted, pad), tile, self._tiles.stride_share)
-        for z, y, x in tiles:
-            at = (slice(z, z + tile[0]), slice(y, y + tile[1]), slice(x, x + tile[2]))
-            total[(slice(None), *at)] += softmax(self._run("localise", padded[at][None, None])) * window
-            weight[at] += window
-        logger.debug("localise: %d tiles of %s", len(tiles), tile)
+        tiles = tile_boxes(np.pad(wanted, pad), self._tiles)
+        for box in tiles:
+            piece = padded[box]
+            window = _blend_window(piece.shape, self._tiles.sigma_share)
+            total[(slice(None), *box)] += softmax(self._run("localise", piece[None, None])) * window
+            weight[box] += window
+        logger.debug("localise: %d tiles", len(tiles))
         total[0][weight == 0] = 1.0
         total /= np.where(weight > 0, weight, np.float32(1))
         depth, height, width = image.shape

@@ -23,6 +23,7 @@ class TileSettings:
     tile_z: int
     tile_y: int
     tile_x: int
+    tile_largest: int
     stride_share: float
     sigma_share: float
 

@@ -50,7 +50,7 @@ def organ_structures(classes: ClassMap, labels: NDArray[np.uint8], low_mm: float
     for name, (class_name, doubt) in checks.items():
         coarse = _pieces(classes, class_name)
         if name is StructureName.ILIAC_BONES:
-            coarse[round((low_mm + settings().structures.iliac_above_mm) / classes.cube.spacing):] = False
+            coarse[_row(classes, low_mm + settings().structures.iliac_above_mm):] = False
         reason = doubt(coarse)
         if reason:
             structures[name] = Structure(name, None, StructureOrigin.NOT_COMPUTED, reason)
@@ -89,6 +89,12 @@ def _native(classes: ClassMap, class_name: str, coarse: Mask) -> Mask:
     return out
 
 
+def _row(classes: ClassMap, z_mm: float) -> int:
+    """Slice of the 3 mm lattice at a height (box mm), the nearest there is."""
+    row = round(float(classes.cube.to_index((z_mm, 0.0, 0.0))[0]))
+    return int(np.clip(row, 0, classes.cube.shape[0] - 1))
+
+
 def _vessel_doubt(mask: Mask, classes: ClassMap, name: str, low_mm: float, high_mm: float) -> str:
     """Why a vessel's mask is not believed; empty when it is."""
     limits = settings().structures
@@ -97,7 +103,7 @@ def _vessel_doubt(mask: Mask, classes: ClassMap, name: str, low_mm: float, high_
         (limits.vena_cava_area_low_mm2, limits.vena_cava_area_high_mm2, limits.vena_cava_length_share))
     spacing = classes.cube.spacing
     ends = (low_mm + limits.vessel_from_mm, min(high_mm, low_mm + limits.vessel_to_mm))
-    first, last = (int(np.clip(round(mm / spacing - 0.5), 0, mask.shape[0] - 1)) for mm in ends)
+    first, last = (_row(classes, mm) for mm in ends)
     last = max(last, first)
     area = mask.sum(axis=(1, 2)) * spacing**2
     within = area[first: last + 1]

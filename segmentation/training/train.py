@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from segmentation.training.contract import INSTANCE, SPECS, NetSpec, centre_heat
+from segmentation.training.export import weights_of
 from segmentation.training.generate import Ring
 from segmentation.training.nets import build, segmentation_loss
 
@@ -73,6 +74,12 @@ class Trainer:
         self.iterations = int(state["iterations"])
         self.elapsed = 0.0 if fresh_schedule else float(state["elapsed"])
         logger.info("resumed %s at iteration %d", self.spec.name, self.iterations)
+
+    def start_from(self, path: Path) -> None:
+        """Take the weights of an exported net in place of random ones."""
+        self.net.load_state_dict({name: torch.from_numpy(value) for name, value in weights_of(path).items()})
+        self.average = {k: v.detach().clone() for k, v in self.net.state_dict().items()}
+        logger.info("started from %s", path)
 
     def save(self) -> None:
         """Write the checkpoint; the old one stays whole until the new one is complete."""
@@ -150,10 +157,13 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--fresh-schedule", action="store_true")
+    parser.add_argument("--from-onnx", type=Path, help="an exported net to start from; a checkpoint comes first")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(args.threads)
     trainer = Trainer(SPECS[args.net], args.cache, args.minutes, args.rate, args.seed, args.device)
+    if args.from_onnx is not None:
+        trainer.start_from(args.from_onnx)
     trainer.resume(fresh_schedule=args.fresh_schedule)
     trainer.run()
 

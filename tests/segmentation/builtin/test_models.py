@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from imaging.errors import AlteredError
-from segmentation.builtin.models import OnnxNets, checked_bytes, softmax, tile_corners, tile_starts
+from segmentation.builtin.models import OnnxNets, checked_bytes, softmax, tile_boxes, tile_side, tile_starts
 from segmentation.builtin.settings import settings
 
 SHIPPED = resources.files("segmentation.data").joinpath("models.toml").is_file()
@@ -42,7 +42,7 @@ def test_shipped_nets_keep_the_contract() -> None:
 
 
 def test_nothing_wanted_is_background_without_a_run() -> None:
-    assert tile_corners(np.zeros((90, 90, 90), bool), (80, 64, 64), 0.75) == []
+    assert tile_boxes(np.zeros((90, 90, 90), bool), settings().tiles) == []
 
 
 @pytest.mark.parametrize(("low", "high", "size"), [
@@ -61,9 +61,16 @@ def test_tiles_cover_every_wanted_voxel() -> None:
     wanted = np.zeros((200, 150, 160), bool)
     wanted[20:190, 40:120, 30:140] = rng.random((170, 80, 110)) < 0.01
     covered = np.zeros_like(wanted)
-    for z, y, x in tile_corners(wanted, (80, 64, 64), 0.75):
-        covered[z: z + 80, y: y + 64, x: x + 64] = True
+    for box in tile_boxes(wanted, settings().tiles):
+        assert not covered[box].all(), "each tile covers something new"
+        assert all(side.stop - side.start == covered[box].shape[n] for n, side in enumerate(box))
+        covered[box] = True
     assert covered[wanted].all()
+
+
+@pytest.mark.parametrize(("length", "side"), [(30, 64), (64, 64), (65, 72), (91, 96), (97, 64)])
+def test_one_larger_tile_rather_than_two(length: int, side: int) -> None:
+    assert tile_side(length, 64, 96, 200) == side
 
 
 def test_softmax_sums_to_one() -> None:
