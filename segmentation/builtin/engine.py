@@ -10,6 +10,7 @@ import numpy as np
 from imaging.findings import Finding, FindingCode, Severity
 from imaging.volume import Grid, Volume
 from segmentation.anatomy import VERSE_LABEL, Level, StructureName
+from segmentation.builtin.agreement import agreed
 from segmentation.builtin.evidence import find_sacrum, measure
 from segmentation.builtin.instances import InstanceFinder
 from segmentation.builtin.lattice import box_of
@@ -77,7 +78,7 @@ class BuiltinEngine:
         logger.debug("evidence %s", evidence)
         named = name_chain(evidence)
         clock.start("drawing the borders", 0.8)
-        labels = paint_labels(volume, box, chain.vertebrae, [v.label for v in named.vertebrae])
+        labels = paint_labels(volume, box, agreed(chain).vertebrae, [v.label for v in named.vertebrae])
         if sacrum is not None:
             paint_sacrum(labels, VERSE_LABEL[Level.S1], classes, sacrum, chain.sacral, finder)
         clock.start("structures to avoid", 0.92)

@@ -109,8 +109,9 @@ def paint_sacrum(labels: NDArray[np.uint8], label: int, classes: ClassMap, sacru
         p = np.maximum(p, resample(this, segment.cube.grid(), grid, linear=True, fill=0.0))
     bone = np.full(p.shape, -1.0, np.float32)
     down = sacrum.points.mean(axis=0) - sacrum.s1_centre
-    for centre in (sacrum.s1_centre, sacrum.s1_centre + down):
-        patch, probability = finder.bone_at(centre)
+    seen = [(v.cube, v.this.astype(np.float32) + v.other.astype(np.float32)) for v in segments[:1]]
+    first = seen or [finder.bone_at(sacrum.s1_centre)]
+    for patch, probability in (*first, finder.bone_at(sacrum.s1_centre + down)):
         inner = _inner(patch)
         fine = resample(probability[inner], patch.part(inner).grid(), grid, linear=True, fill=-1.0)
         bone = np.maximum(bone, fine)

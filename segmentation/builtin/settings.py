@@ -9,8 +9,8 @@ from importlib import resources
 from typing import Any, TypeVar
 
 __all__ = [
-    "CanalSettings", "ColumnSettings", "EvidenceSettings", "LevelPrior", "NamingSettings", "RefineSettings", "Settings",
-    "StructureSettings", "TileSettings", "WalkSettings", "settings",
+    "AgreementSettings", "CanalSettings", "ColumnSettings", "EvidenceSettings", "LevelPrior", "NamingSettings",
+    "RefineSettings", "Settings", "StructureSettings", "TileSettings", "WalkSettings", "settings",
 ]
 
 T = TypeVar("T")
@@ -83,6 +83,14 @@ class WalkSettings:
     gap_mm: float
     field_margin_mm: float
     tries: int
+
+
+@dataclass(frozen=True)
+class AgreementSettings:
+    """Pooling of neighbouring patches."""
+
+    claim: float
+    third_bone: float
 
 
 @dataclass(frozen=True)
@@ -201,6 +209,7 @@ class Settings:
     canal: CanalSettings
     column: ColumnSettings
     walk: WalkSettings
+    agreement: AgreementSettings
     evidence: EvidenceSettings
     naming: NamingSettings
     refine: RefineSettings
@@ -227,6 +236,7 @@ def settings() -> Settings:
         canal=_section(CanalSettings, data["canal"]),
         column=_section(ColumnSettings, data["column"]),
         walk=_section(WalkSettings, data["walk"]),
+        agreement=_section(AgreementSettings, data["agreement"]),
         evidence=_section(EvidenceSettings, data["evidence"]),
         naming=_section(NamingSettings, data["naming"]),
         refine=_section(RefineSettings, data["refine"]),
