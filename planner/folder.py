@@ -12,7 +12,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from planner.journal import (
     parse_journal,
     proposed_entry,
 )
+from planner.locking import folder_lock
 from planner.plan import Plan, PlanRequest, StageTime
 from planner.replace import exchange, partial_path, remove_leftovers
 from planner.schemas import SchemaName, validate
@@ -221,7 +222,17 @@ def write_folder(plan: Plan, out: Path, *, overwrite: bool, report: ReportWriter
     """
     out = out.absolute()
     remove_leftovers(out)
-    check_free(out, plan.study.study_id, overwrite=overwrite)
+    with _nobody_else(out):
+        check_free(out, plan.study.study_id, overwrite=overwrite)
+        _write_whole(plan, out, report)
+
+
+def _nobody_else(out: Path) -> AbstractContextManager[None]:
+    """The lock of a plan that is about to be replaced: whoever reviews it then cannot save into what goes away."""
+    return folder_lock(out) if (out / PLAN_FILE).is_file() else nullcontext()
+
+
+def _write_whole(plan: Plan, out: Path, report: ReportWriter | None) -> None:
     source, stages = _source_document(plan), Stages(None)
     validate(source, SchemaName.SOURCE)
     with new_folder(out) as fresh:

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.reliability import kill_saves
 from imaging.errors import AlteredError, UsageError
 from planner import record as record_module
 from planner.document import to_document
@@ -249,6 +250,13 @@ def test_a_second_writer_is_told_and_loses_nothing(folder: Path) -> None:
     assert second.state(LEFT) is TargetState.EDITED
     second.approve(LEFT, "B. Reader", typed_side="LEFT")
     assert [line.who for line in opened(folder).history[1:]] == ["A. Reader", "B. Reader"]
+
+
+def test_killed_saves_lose_nothing(folder: Path) -> None:
+    killed = kill_saves(folder, 20)
+    assert killed.trouble == ()
+    assert sum(killed.outcomes.values()) == 20
+    assert killed.outcomes.get("old", 0) + killed.outcomes.get("new", 0) >= 5
 
 
 def _edit_many(folder: str, who: str, count: int) -> None:
