@@ -289,7 +289,8 @@ def read_folder(folder: Path) -> StoredPlan:
     except FoldError as error:
         raise AlteredError(f"'{folder.name}': {error}") from error
     except (OSError, ValueError) as error:
-        raise AlteredError(f"'{folder.name}' is not a whole plan folder: {type(error).__name__}") from error
+        why = type(error).__name__ if isinstance(error, OSError) else str(error)[:300]
+        raise AlteredError(f"'{folder.name}' is not a whole plan folder of this version: {why}") from error
     written = int(plan["journal"]["length"])
     behind = written < len(entries)
     expected = dump((fold(entries[:written]) if behind else state).document())
