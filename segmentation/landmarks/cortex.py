@@ -45,14 +45,13 @@ class Cortex:
         -------
         normal : (3,) unit, outward
         shift_mm : float
-            Median over rays around the point; negative where the mask is too thick.
+            Median over rays around the point; negative inward, where the mask is too thick.
         None where the image has no edge from bone to soft tissue within reach.
         """
         c = constants("landmarks")["cortex"]
         normal = field.normal(point, float(c["normal_step_mm"]))
-        start = point - float(field.sample(point)) * normal
         depth = np.arange(-float(c["inside_mm"]), float(c["outside_mm"]) + 1e-9, float(c["step_mm"]))
-        hu = self.sample((start + _disc(normal, float(c["disc_mm"])))[:, None, :] + depth[:, None] * normal)
+        hu = self.sample((point + _disc(normal, float(c["disc_mm"])))[:, None, :] + depth[:, None] * normal)
         bone = hu[:, depth <= 0.5].max(axis=1)
         soft = np.median(hu[:, depth >= float(c["outside_mm"]) - 1.0], axis=1)
         found = [_edge(row, depth, 0.5 * (b + s)) for row, b, s in zip(hu, bone, soft, strict=True)

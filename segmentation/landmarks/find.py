@@ -9,11 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imaging.geometry import Side, VertebralFrame
-from segmentation.anatomy import LandmarkName
+from segmentation.anatomy import LandmarkName, Level
 from segmentation.constants import constants
 from segmentation.frames import FrameFit
+from segmentation.landmarks.atlas import template_points
 from segmentation.landmarks.cortex import Cortex
-from segmentation.landmarks.judge import Doubts, landmark, sided
+from segmentation.landmarks.doubts import Doubts
+from segmentation.landmarks.fuse import Estimate, fuse
+from segmentation.landmarks.judge import landmark, sided
 from segmentation.landmarks.measure import SideMeasures, arch_block, measure_presacral
 from segmentation.landmarks.processes import Pedicle
 from segmentation.landmarks.sacrum import SacralSide, measure_sacral_side, working_frame
@@ -22,6 +25,7 @@ from segmentation.spine import Landmark
 __all__ = ["BoneLandmarks", "SideAnatomy", "find_presacral", "find_sacral"]
 
 Array = NDArray[np.float64]
+_SIDED_KINDS = ("sap_tp_junction", "sap_tip", "tp_tip", "pedicle_center", "mamillo_accessory_notch")
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,18 +105,43 @@ def _compare_sides(points: Mapping[Side, Array], doubts: Mapping[Side, Doubts]) 
                                f"left and right differ by {apart[n]:.0f} mm in {word} position")
 
 
-def _presacral_extras(measured: SideMeasures) -> list[tuple[str, Array | None]]:
-    return [("sap_tip", measured.articular_tip), ("tp_tip", measured.transverse_tip),
-            ("pedicle_center", measured.pedicle.center),
-            ("mamillo_accessory_notch", None if measured.neck is None else measured.neck.notch)]
+def _by_geometry(measured: SideMeasures | None) -> dict[str, Array | None]:
+    """What bone geometry found on one side of a presacral vertebra."""
+    if measured is None:
+        return dict.fromkeys(_SIDED_KINDS)
+    junction, neck = measured.junction, measured.neck
+    return {"sap_tp_junction": None if junction is None else junction.point, "sap_tip": measured.articular_tip,
+            "tp_tip": measured.transverse_tip, "pedicle_center": measured.pedicle.center,
+            "mamillo_accessory_notch": None if neck is None else neck.notch}
 
 
-def find_presacral(fit: FrameFit, certain_only: bool = False, joined: Collection[Side] = (),
+def _spread(corner_mm: float, joined: bool) -> float:
+    """Standard deviation that a geometric corner has over the kind's own, mm: its rule presumes a free process."""
+    c = constants("landmarks")["fusion"]
+    return float(np.hypot(float(c["spread_share"]) * corner_mm, float(c["joined_sigma_mm"]) * joined))
+
+
+def _junction(fit: FrameFit, measured: SideMeasures | None, template: Mapping[str, Array], ratio: float,
+              joined: bool) -> tuple[Estimate | None, Doubts]:
+    """The junction of one side with what speaks against it."""
+    doubts = Doubts()
+    point, spread = None, 0.0
+    if measured is not None and measured.junction is not None:
+        doubts = _junction_doubts(fit, measured)
+        point, spread = measured.junction.point, _spread(measured.junction.spread_mm, joined)
+    else:
+        doubts.check("frame", bool(fit.reasons), "; ".join(fit.reasons))
+    return fuse("sap_tp_junction", point, template.get("sap_tp_junction"), doubts, spread, ratio), doubts
+
+
+def find_presacral(fit: FrameFit, name: str, certain_only: bool = False, joined: Collection[Side] = (),
                    cortex: Cortex | None = None) -> BoneLandmarks:
     """Landmarks of a thoracic or lumbar vertebra that has a frame.
 
     Parameters
     ----------
+    name : str
+        Its level, which chooses the template.
     certain_only : bool
         Leave out a junction that fails a check: the stubs of thoracic transverse processes often have none.
     joined : collection of Side
@@ -121,40 +150,65 @@ def find_presacral(fit: FrameFit, certain_only: bool = False, joined: Collection
         The scan: surface points are moved onto the bone's edge in it.
     """
     assert fit.frame is not None
-    measures = measure_presacral(fit)
-    junctions = {side: m.junction for side, m in measures.sides.items() if m.junction is not None}
-    doubts = {side: _junction_doubts(fit, measures.sides[side]) for side in junctions}
-    _compare_sides({side: j.point for side, j in junctions.items()}, doubts)
-    for side, doubt in doubts.items():
-        doubt.check("transitional", side in joined, "transitional: transverse process joined to the sacral ala")
+    block = arch_block(fit)
+    measures = measure_presacral(fit, block)
+    template = template_points(block, name, fit.measures)
+    ratio = 1.0 if template is None else template.sigma_ratio
+    laid: dict[Side, Mapping[str, Array]] = {s: {} if template is None else template.sides[s] for s in Side}
+    junctions = {side: _junction(fit, measures.sides.get(side), laid[side], ratio, side in joined) for side in Side}
+    doubts = {side: d for side, (_, d) in junctions.items()}
+    _compare_sides({side: j.point for side, (j, _) in junctions.items() if j is not None}, doubts)
     out: dict[LandmarkName, Landmark] = {}
     sides, missing = [], []
     for side in Side:
         measured = measures.sides.get(side)
-        if measured is None:
-            missing.append(f"{side.value} pedicle not found")
-            continue
-        if side in junctions:
-            point = landmark(fit, fit.frame, "sap_tp_junction", junctions[side].point, side, doubts[side],
-                             0.5 * junctions[side].spread_mm, cortex)
-            if point is not None and certain_only and point.confidence < float(
-                    constants("landmarks")["confidence"]["certain"]):
-                point = None
-            if point is not None and measured.neck is not None:
-                out[sided("sap_tp_junction", side)] = point
-                sides.append(SideAnatomy(side, fit.frame, junctions[side].point, measured.neck.ventral,
-                                         measured.neck.notch, point.confidence, point.reasons))
-        for kind, local in _presacral_extras(measured):
-            found = None if local is None else landmark(fit, fit.frame, kind, local, side, Doubts(), cortex=cortex)
-            if found is not None:
-                out[sided(kind, side)] = found
+        doubts[side].check("transitional", side in joined, "transitional: transverse process joined to the sacral ala")
+        pairs = {"sap_tp_junction": junctions[side]}
+        for kind, local in _by_geometry(measured).items():
+            if kind not in pairs:
+                check = Doubts()
+                pairs[kind] = fuse(kind, local, laid[side].get(kind), check, 0.0, ratio), check
+        # Kinds that a level's template leaves out have no stable place on that level.
+        wanted = pairs if template is None else {k: p for k, p in pairs.items() if k in laid[side]}
+        found = _landmarks(fit, side, wanted, cortex)
+        junction = sided("sap_tp_junction", side)
+        if certain_only and junction in found and found[junction].confidence < float(
+                constants("landmarks")["confidence"]["certain"]):
+            del found[junction]
+        out |= found
+        if junction in found:
+            sides.append(_anatomy(fit.frame, side, measured, laid[side], pairs, found[junction]))
         missing += [f"{side.value} {kind.replace('_', ' ')}" for kind in ("sap_tp_junction", "sap_tip", "tp_tip")
                     if sided(kind, side) not in out]
-    if measures.spinous_tip is not None:
-        tip = landmark(fit, fit.frame, "spinous_tip", measures.spinous_tip, None, Doubts(), cortex=cortex)
-        if tip is not None:
-            out[LandmarkName.SPINOUS_TIP] = tip
+    check = Doubts()
+    tip = fuse("spinous_tip", measures.spinous_tip, None if template is None else template.spinous_tip, check,
+               0.0, ratio)
+    point = None if tip is None else landmark(fit, fit.frame, "spinous_tip", tip, None, check, cortex)
+    if point is not None:
+        out[LandmarkName.SPINOUS_TIP] = point
     return BoneLandmarks(out, tuple(sides), tuple(missing), {side: m.pedicle for side, m in measures.sides.items()})
+
+
+def _landmarks(fit: FrameFit, side: Side, pairs: Mapping[str, tuple[Estimate | None, Doubts]],
+               cortex: Cortex | None) -> dict[LandmarkName, Landmark]:
+    """The landmarks of one side that lie in the scan."""
+    assert fit.frame is not None
+    out = {}
+    for kind, (estimate, doubts) in pairs.items():
+        found = None if estimate is None else landmark(fit, fit.frame, kind, estimate, side, doubts, cortex)
+        if found is not None:
+            out[sided(kind, side)] = found
+    return out
+
+
+def _anatomy(frame: VertebralFrame, side: Side, measured: SideMeasures | None, template: Mapping[str, Array],
+             pairs: Mapping[str, tuple[Estimate | None, Doubts]], point: Landmark) -> SideAnatomy:
+    """What the nerve course of one side is built from."""
+    junction, notch = pairs["sap_tp_junction"][0], pairs["mamillo_accessory_notch"][0]
+    assert junction is not None
+    ventral = None if measured is None or measured.neck is None else measured.neck.ventral
+    return SideAnatomy(side, frame, junction.point, template.get("ventral") if ventral is None else ventral,
+                       None if notch is None else notch.point, point.confidence, point.reasons)
 
 
 def _groove_doubts(fit: FrameFit, measured: SacralSide) -> Doubts:
@@ -189,25 +243,36 @@ def find_sacral(fit: FrameFit, upright: Array | None = None, joined: Collection[
     frame = working_frame(fit.frame, upright)
     block = arch_block(replace(fit, frame=frame))
     measured = {side: measure_sacral_side(block, side) for side in Side}
+    template = template_points(block, Level.S1, None)
+    laid: dict[Side, Mapping[str, Array]] = {s: {} if template is None else template.sides[s] for s in Side}
     doubts = {side: _groove_doubts(fit, m) for side, m in measured.items()}
-    _compare_sides({side: m.groove for side, m in measured.items() if m.groove is not None}, doubts)
+    ratio = 1.0 if template is None else template.sigma_ratio
+    grooves = {side: fuse("ala_groove", m.groove, laid[side].get("ala_groove"), doubts[side],
+                          0.0 if m.groove is None else _spread(m.spread_mm, bool(joined)), ratio)
+               for side, m in measured.items()}
+    _compare_sides({side: groove.point for side, groove in grooves.items() if groove is not None}, doubts)
     where = " and ".join(side.value.lower() for side in joined)
     for doubt in doubts.values():
         doubt.check("transitional", bool(joined), f"transitional: last lumbar vertebra joined to the ala, {where}")
     out: dict[LandmarkName, Landmark] = {}
     sides, missing = [], []
     for side, m in measured.items():
-        if m.groove is not None:
-            point = landmark(fit, frame, "ala_groove", m.groove, side, doubts[side], 0.5 * m.spread_mm, cortex)
-            if point is not None:
-                out[sided("sap_tp_junction", side)] = point
-                sides.append(SideAnatomy(side, frame, m.groove, m.ventral, m.dorsal, point.confidence, point.reasons))
-        nominal = Doubts()
+        groove = grooves[side]
+        point = None if groove is None else landmark(fit, frame, "ala_groove", groove, side, doubts[side], cortex)
+        if point is not None and groove is not None:
+            out[sided("sap_tp_junction", side)] = point
+            ventral = laid[side].get("ventral") if m.ventral is None else m.ventral
+            dorsal = laid[side].get("dorsal") if m.dorsal is None else m.dorsal
+            sides.append(SideAnatomy(side, frame, groove.point, ventral, dorsal, point.confidence, point.reasons))
+        else:
+            missing.append(f"{side.value} ala groove")
+        tip, nominal = Doubts(), Doubts()
         nominal.check("nominal", True, "nominal point: the sacrum has no pedicle isthmus")
-        for kind, local, doubt in (("sap_tip", m.articular_tip, Doubts()), ("pedicle_center", m.pedicle, nominal)):
-            found = None if local is None else landmark(fit, frame, kind, local, side, doubt, cortex=cortex)
+        tip.check("sacral_tip", True, "the tip of the S1 articular process is hard to tell from the joint above")
+        for kind, row, local, doubt in (("sap_tip", "sacral_tip", m.articular_tip, tip),
+                                        ("pedicle_center", "pedicle_center", m.pedicle, nominal)):
+            estimate = fuse(row, local, laid[side].get(kind), doubt, 0.0, ratio)
+            found = None if estimate is None else landmark(fit, frame, kind, estimate, side, doubt, cortex)
             if found is not None:
                 out[sided(kind, side)] = found
-        if sided("sap_tp_junction", side) not in out:
-            missing.append(f"{side.value} ala groove")
     return BoneLandmarks(out, tuple(sides), tuple(missing))

@@ -73,11 +73,9 @@ def _measure_side(block: FrameBlock, height: float) -> SideMeasures | None:
     return SideMeasures(pedicle, articular, transverse, junction, neck)
 
 
-def measure_presacral(fit: FrameFit) -> PresacralMeasures:
-    """Measure a presacral vertebra that has a frame."""
-    assert fit.frame is not None
+def measure_presacral(fit: FrameFit, block: FrameBlock) -> PresacralMeasures:
+    """Measure a presacral vertebra that has a frame on its `arch_block`."""
     assert fit.measures is not None
-    block = arch_block(fit)
     sides = {}
     for side in Side:
         measured = _measure_side(block.on_side(side), fit.measures.pedicle_height)

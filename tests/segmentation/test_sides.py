@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from imaging.geometry import Side
+from segmentation.landmarks.doubts import Doubts
 from segmentation.landmarks.find import _compare_sides
-from segmentation.landmarks.judge import Doubts
 
 
 @pytest.mark.parametrize(("apart_mm", "word"), [(2.0, "HIGH"), (8.0, "MEDIUM"), (21.0, "LOW")])
