@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from imaging.errors import NerveplanError
@@ -49,9 +49,15 @@ def _current(descriptor: int, path: Path) -> bool:
         return False
 
 
+def _remove(path: Path) -> None:
+    """Take the lock file away while the lock is held; whoever waits on it sees that and begins again."""
+    with suppress(OSError):
+        path.unlink(missing_ok=True)
+
+
 @contextmanager
 def folder_lock(folder: Path, wait_s: float = 10.0) -> Iterator[None]:
-    """Hold the folder's lock for a block.
+    """Hold the folder's lock for a block; its file is there only as long.
 
     Parameters
     ----------
@@ -68,7 +74,10 @@ def folder_lock(folder: Path, wait_s: float = 10.0) -> Iterator[None]:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             if _try(descriptor) and _current(descriptor, path):
-                yield
+                try:
+                    yield
+                finally:
+                    _remove(path)
                 return
         finally:
             os.close(descriptor)

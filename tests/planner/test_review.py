@@ -328,4 +328,4 @@ def test_the_folder_holds_no_leftovers(folder: Path) -> None:
     names = set(os.listdir(folder))
     review = opened(folder)
     review.edit(LEFT, moved(review, LEFT, 1.0), "A. Reader")
-    assert set(os.listdir(folder)) == names | {".lock"}
+    assert set(os.listdir(folder)) == names
