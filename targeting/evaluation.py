@@ -17,7 +17,7 @@ from targeting.blocked import blocked_by
 from targeting.clearance import ClearanceMeter
 from targeting.confirm import confirm
 from targeting.fields import PathFields, body_state, build_fields, crossed_by
-from targeting.kernels import AIR, find_exit
+from targeting.kernels import AIR, find_contact, find_exit
 from targeting.model import Evaluation, Needle, ProposalStatus, Rejection, Target
 from targeting.needles import longest_path
 from targeting.placing import make_placement
@@ -32,6 +32,8 @@ __all__ = ["Evaluator"]
 Array = NDArray[np.float64]
 #: A needle shorter than this has no direction, mm.
 _SHORTEST_MM = 1.0
+#: How far before and beyond the tip bone is looked for, mm.
+_CONTACT_REACH_MM = 15.0
 #: Fields may end this far from the rim of the scan, because they are thinned.
 _RIM_VOXELS = 6.0
 
@@ -79,6 +81,18 @@ class Evaluator:
         s, how = find_exit(self._state, inverse, np.array(grid.origin), tip[None].copy(), direction[None].copy(),
                            longest_path(self._procedure) + BEYOND_REACH_MM)
         return float(s[0]), int(how[0])
+
+    def bone_contact(self, target: Target, tip: Array, direction: Array) -> Array | None:
+        """(3,) LPS mm where a needle along a unit direction first touches bone, within `_CONTACT_REACH_MM` of its tip.
+
+        None where it meets no bone there, or where it is inside bone all the way.
+        """
+        points = tip + np.array([[-_CONTACT_REACH_MM], [_CONTACT_REACH_MM]]) * direction
+        scene = self._scene(target, None, points)
+        s, _ = find_contact(scene.fields.bones, scene.inverse, scene.origin, tip[None].copy(), direction[None].copy(),
+                            _CONTACT_REACH_MM, _CONTACT_REACH_MM, scene.contact_gap)
+        found = float(s[0])
+        return tip - found * direction if found < _CONTACT_REACH_MM else None
 
     def _fields_over(self, target: Target, points: Array) -> PathFields:
         """Fields that cover a target and some points, as far as the scan reaches; made when there are none."""

@@ -74,7 +74,7 @@ def test_run_time_dependencies_are_floors_and_no_qt_binding_is_forced() -> None:
     assert all(">=" in spec and "==" not in spec for spec in project["dependencies"])
     extras = project["optional-dependencies"]
     assert set(extras) == {"viewer", "batch", "pacs", "sign", "train", "dev", "all"}
-    for name in ("viewer", "batch", "pacs", "dev"):
+    for name in ("viewer", "batch", "pacs"):
         assert not any("pyside" in spec.lower() or "pyqt" in spec.lower() for spec in extras[name])
     assert not any("torch" in spec for name in ("dev", "all") for spec in extras[name])
 

@@ -1,0 +1,105 @@
+"""A virtual display of its own, a small real plan, and a review window around it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import SimpleITK as sitk
+
+from imaging.resample import to_sitk
+from imaging.volume import Grid
+from sample_data.phantom import Phantom, PhantomSpec, build_phantom
+
+if TYPE_CHECKING:
+    from pytestqt.qtbot import QtBot
+
+    from viewer.app import ReviewPanel
+
+#: Long enough for a busy machine; nothing waits longer than it must.
+WAIT_MS = 120_000
+
+
+@pytest.fixture(scope="session", autouse=True)
+def display() -> Iterator[str]:
+    """Its own X server, whatever DISPLAY says; skipped only where there is no Xvfb."""
+    program = shutil.which("Xvfb")
+    if program is None:
+        pytest.skip("the viewer's tests need Xvfb (Debian package xvfb)")
+    read, write = os.pipe()
+    server = subprocess.Popen([program, "-displayfd", str(write), "-screen", "0", "1800x1100x24", "-nolisten", "tcp"],
+                              pass_fds=[write], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    os.close(write)
+    with os.fdopen(read) as said:
+        number = said.readline().strip()
+    before = {name: os.environ.get(name) for name in ("DISPLAY", "QT_QPA_PLATFORM", "NAPARI_CONFIG")}
+    os.environ.update(DISPLAY=f":{number}", QT_QPA_PLATFORM="xcb", NAPARI_CONFIG="")
+    yield os.environ["DISPLAY"]
+    for name, value in before.items():
+        os.environ.pop(name, None)
+        if value is not None:
+            os.environ[name] = value
+    server.terminate()
+    server.wait(10)
+
+
+@pytest.fixture(scope="session")
+def phantom() -> Phantom:
+    """Three vertebrae with exactly known anatomy."""
+    return build_phantom(PhantomSpec(spacing_mm=(2.0, 1.5, 1.5), levels_in_view=("L3", "L5")))
+
+
+@pytest.fixture(scope="session")
+def study(phantom: Phantom, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The phantom's scan and its labels as files."""
+    folder = tmp_path_factory.mktemp("study")
+    grid = Grid(phantom.hu.shape, phantom.affine)
+    sitk.WriteImage(to_sitk(phantom.hu, grid), str(folder / "ct.nii.gz"))
+    sitk.WriteImage(to_sitk(phantom.labels, grid), str(folder / "labels.nii.gz"))
+    return folder / "ct.nii.gz", folder / "labels.nii.gz"
+
+
+@pytest.fixture(scope="session")
+def planned(study: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A plan folder made once; tests work on copies."""
+    from planner.pipeline import plan_study
+
+    out = tmp_path_factory.mktemp("plans") / "case"
+    plan_study(study[0], out, labels=study[1], scheme="verse", names=["L5=L5"], joints=["L4/5"], report=False)
+    return out
+
+
+@pytest.fixture
+def folder(planned: Path, tmp_path: Path) -> Path:
+    """A copy of the plan to work on."""
+    return Path(shutil.copytree(planned, tmp_path / "case"))
+
+
+@pytest.fixture(scope="session")
+def window(display: str, qapp: object) -> Iterator[ReviewPanel]:
+    """One napari window for all tests; each opens its own plan in it."""
+    from viewer.app import open_window
+
+    panel = open_window()
+    yield panel
+    panel.close_plan()
+    panel.viewer.close()
+
+
+@pytest.fixture
+def panel(window: ReviewPanel, folder: Path, qtbot: QtBot) -> Iterator[ReviewPanel]:
+    """The window with a copy of the plan open, needles ready to be moved, a name typed."""
+    window.open_path(folder)
+    qtbot.waitUntil(lambda: window.editor.evaluator is not None and not window.strip.busy, timeout=WAIT_MS)
+    window.decisions.who.setText("Dr A. Example")
+    window.decisions.role.setText("radiologist")
+    yield window
+    window.decisions.who.clear()
+    window.decisions.role.clear()
+    window.close_plan()
+    qtbot.waitUntil(lambda: not window.strip.busy, timeout=WAIT_MS)

@@ -1,0 +1,282 @@
+"""The review window: the panel, the flat views and the 3D scene around one session, and what opens a study in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import Qt
+from qtpy.QtGui import QShortcut
+from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+
+from imaging.errors import NerveplanError
+from planner.defaults import DEFAULT_PROCEDURE
+from planner.folder import PLAN_FILE
+from planner.loading import SourceMissingError
+from planner.plan import BANNER, WATERMARK, PlanState
+from planner.review import Review
+from segmentation.engine import Progress
+from targeting.evaluation import Evaluator
+from targeting.radiograph import Attenuation, attenuation
+from viewer.approval import DecisionBar
+from viewer.editing import Editor, make_evaluator
+from viewer.flat_views import FlatViews
+from viewer.layers import LayerData, anatomy_layers
+from viewer.model import Session
+from viewer.needle_panel import NeedlePanel
+from viewer.readers import SOURCE_KEY
+from viewer.scene import Scene3D
+from viewer.shortcuts import add_shortcuts, key_actions
+from viewer.target_table import TargetTable
+from viewer.workers import Task, TaskStrip
+
+if TYPE_CHECKING:
+    from napari import Viewer
+
+__all__ = ["Opened", "ReviewPanel", "open_window", "run"]
+
+
+#: Of the window, and of the docks of the flat views and of the panel, pixels.
+_SIZE, _WIDTHS = (1680, 1000), (700, 560)
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """A plan folder that was opened, and the surfaces of its anatomy."""
+
+    review: Review
+    layers: list[LayerData]
+
+
+class ReviewPanel(QWidget):
+    """The dock from which a study is opened and its plan reviewed.
+
+    Creating it adds the flat views beside it and takes over the viewer's canvas as the 3D scene.
+    """
+
+    def __init__(self, napari_viewer: Viewer) -> None:
+        super().__init__()
+        self.setObjectName("nerveplan review")
+        self.viewer = napari_viewer
+        self.session = Session()
+        self.editor = Editor(self.session)
+        self.strip = TaskStrip()
+        self.scene = Scene3D(napari_viewer, self.editor)
+        self.flat = FlatViews(self.editor)
+        self.table = TargetTable(self.session)
+        self.needle = NeedlePanel(self.editor)
+        self.decisions = DecisionBar(self.editor)
+        self.shortcuts: list[QShortcut] = []
+        self.keys = QLabel()
+        self.state = QLabel()
+        self.message = QLabel()
+        self._lay_out()
+        self.flat_dock = napari_viewer.window.add_dock_widget(self.flat, name="nerveplan views", area="left")
+        add_shortcuts(self)
+        self.keys.setText("Keys: " + "; ".join(f"{a.key} {a.words}" for a in key_actions(self)))
+        self.keys.setWordWrap(True)
+        self.keys.setVisible(False)
+        self.session.plan_changed.connect(self._say_state)
+        self.session.review_changed.connect(self._say_state)
+        self.editor.refused.connect(self.say)
+        self._say_state()
+
+    def _lay_out(self) -> None:
+        banner = QLabel(BANNER)
+        banner.setWordWrap(True)
+        banner.setStyleSheet("color: #ffd24d; font-weight: bold;")
+        self.state.setStyleSheet("font-weight: bold;")
+        self.state.setWordWrap(True)
+        self.message.setWordWrap(True)
+        self.message.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.open_button, self.plan_button = QPushButton("Open plan ..."), QPushButton("Plan a scan ...")
+        self.open_button.clicked.connect(self.ask_plan_folder)
+        self.plan_button.clicked.connect(self.ask_scan)
+        buttons = QHBoxLayout()
+        buttons.addWidget(self.open_button)
+        buttons.addWidget(self.plan_button)
+        column = QVBoxLayout(self)
+        column.addWidget(banner)
+        column.addLayout(buttons)
+        for widget, stretch in ((self.strip, 0), (self.state, 0), (self.message, 0), (self.table, 3),
+                                (self.needle, 4), (self.decisions, 0), (self.keys, 0)):
+            column.addWidget(widget, stretch)
+
+    # opening
+
+    def open_path(self, path: Path, source: Path | None = None) -> None:
+        """Open a plan folder, or offer to plan a scan."""
+        if (path / PLAN_FILE).is_file():
+            self.open_plan_folder(path, source)
+        else:
+            self.plan_scan(path)
+
+    def ask_plan_folder(self) -> None:
+        """Let a person choose a plan folder."""
+        chosen = QFileDialog.getExistingDirectory(self, "Open a plan folder")
+        if chosen:
+            self.open_plan_folder(Path(chosen))
+
+    def ask_scan(self) -> None:
+        """Plan the scan of the chosen layer, or let a person choose a DICOM folder."""
+        layer = self.viewer.layers.selection.active
+        known = None if layer is None else layer.metadata.get(SOURCE_KEY)
+        chosen = known or QFileDialog.getExistingDirectory(self, "Plan the DICOM series in a folder")
+        if chosen:
+            self.plan_scan(Path(chosen))
+
+    def open_plan_folder(self, folder: Path, source: Path | None = None) -> None:
+        """Read a plan folder beside the window; ask for the scan where ``source.json`` does not find it."""
+        def work(tell: Progress) -> Opened:
+            tell("reading the plan and its scan", 0.1)
+            return _opened(Review.open(folder, source), tell)
+
+        self._start("opening the plan", work, self.show, lambda error: self._ask_source(folder, error))
+
+    def _ask_source(self, folder: Path, error: Exception) -> bool:
+        """Ask where the scan is now, when that is what is missing; True when the question was asked."""
+        if not isinstance(error, SourceMissingError):
+            return False
+        chosen = QFileDialog.getExistingDirectory(self, "Where is the scan of this plan now? (the DICOM folder)")
+        if chosen:
+            self.open_plan_folder(folder, Path(chosen))
+        else:
+            self.say("the scan was not found: nothing is open")
+        return True
+
+    def plan_scan(self, scan: Path, out: Path | None = None, procedure: str = DEFAULT_PROCEDURE) -> None:
+        """Plan a scan beside the window and show the result; `out` is asked for where it is not given."""
+        folder = out or self._ask_out()
+        if folder is None:
+            return
+
+        def work(tell: Progress) -> Opened:
+            from planner.pipeline import plan_study
+            plan_study(scan, folder, procedure=procedure, progress=tell)
+            return _opened(Review.open(folder), tell)
+
+        self._start("planning", work, self.show, None)
+
+    def _ask_out(self) -> Path | None:
+        chosen = QFileDialog.getExistingDirectory(self, "An empty folder to keep the plan in")
+        return Path(chosen) if chosen else None
+
+    def _start(self, words: str, work: Callable[[Progress], Any], done: Callable[[Any], None],
+               handle: Callable[[Exception], bool] | None) -> None:
+        task = Task(words, work)
+        task.done.connect(done)
+        task.failed.connect(lambda error: self._fail(error, handle))
+        task.stopped.connect(lambda: self.say("stopped; what was open stays open"))
+        self.message.clear()
+        self.strip.run(task)
+
+    def _fail(self, error: Exception, handle: Callable[[Exception], bool] | None) -> None:
+        if handle is None or not handle(error):
+            self.say_error(error)
+
+    def show(self, opened: Opened) -> None:
+        """Show a plan that was opened, and measure beside the window what moved needles are judged by."""
+        self.session.open(opened.review)
+        self.scene.show_anatomy(opened.layers)
+        self.viewer.title = f"nerveplan: {opened.review.folder.name}"
+        self.measure()
+
+    def measure(self) -> None:
+        """Prepare the judging of moved needles beside the window."""
+        review = self.session.review
+        if review is None:
+            return
+
+        def work(tell: Progress) -> tuple[Attenuation | None, Evaluator | None]:
+            plan = review.plan
+            tell("preparing simulated fluoroscopy", 0.1)
+            on_ct = plan.volume is not None and plan.volume.modality == "CT"
+            prepared = attenuation(plan.volume, plan.spine.body) if plan.volume is not None and on_ct else None
+            tell("measuring distances for moving needles", 0.3)
+            return prepared, make_evaluator(plan)
+
+        def done(found: tuple[Attenuation | None, Evaluator | None]) -> None:
+            if self.session.review is review:
+                self.session.attenuation = found[0]
+                self.editor.set_evaluator(found[1])
+
+        self._start("measuring distances", work, done, None)
+
+    def close_plan(self) -> None:
+        """Let go of the open plan."""
+        self.strip.cancel()
+        self.scene.clear()
+        self.session.close()
+
+    def toggle_keys(self) -> None:
+        """Show or hide the list of keys."""
+        self.keys.setVisible(self.keys.isHidden())
+
+    # telling
+
+    def say(self, words: str) -> None:
+        """One line under the buttons."""
+        self.message.setText(words)
+
+    def say_error(self, error: Exception) -> None:
+        """What went wrong; the text of errors not raised on purpose may hold what must not be shown."""
+        words = str(error) if isinstance(error, NerveplanError) else f"internal error ({type(error).__name__})"
+        self.say(words)
+
+    def _say_state(self) -> None:
+        plan = self.session.plan
+        if plan is None:
+            self.state.setText("no plan is open")
+            return
+        mark = "" if plan.state is PlanState.APPROVED else f"{WATERMARK} - "
+        asked = len(plan.proposals) + len(plan.missing_targets)
+        numbering = plan.spine.numbering
+        self.state.setText(f"{mark}{plan.planned} of {asked} targets planned, plan {plan.state.value}; "
+                           f"numbering {numbering.status.value}, tier {numbering.tier.value}")
+
+
+def _opened(review: Review, tell: Progress) -> Opened:
+    tell("drawing surfaces", 0.9)
+    return Opened(review, anatomy_layers(review.plan))
+
+
+def open_window(path: Path | None = None, source: Path | None = None, *, show: bool = True) -> ReviewPanel:
+    """A napari window with the review panel; a path is opened in it.
+
+    Returns
+    -------
+    ReviewPanel
+        Its ``viewer`` is the window's.
+    """
+    import napari
+
+    viewer = napari.Viewer(title="nerveplan", ndisplay=3, show=show)
+    viewer.window.resize(*_SIZE)
+    panel = ReviewPanel(viewer)
+    panel_dock = viewer.window.add_dock_widget(panel, name="nerveplan", area="right")
+    _make_room(panel, panel_dock)
+    if path is not None:
+        panel.open_path(path, source)
+    return panel
+
+
+def _make_room(panel: ReviewPanel, panel_dock: QWidget) -> None:
+    """Hide napari's own docks (its Window menu brings them back) and share the width."""
+    main, inner = panel.viewer.window._qt_window, panel.viewer.window._qt_viewer
+    inner.dockLayerControls.setVisible(False)
+    inner.dockLayerList.setVisible(False)
+    main.resizeDocks([panel.flat_dock, panel_dock], list(_WIDTHS), Qt.Orientation.Horizontal)
+
+
+def run(path: Path | None, source: Path | None) -> None:
+    """Open the window and stay until it is closed."""
+    import napari
+
+    from imaging.errors import NotFoundError
+
+    if path is not None and not path.exists():
+        raise NotFoundError("no such file or folder; check the path")
+    open_window(path, source)
+    napari.run()

@@ -1,0 +1,76 @@
+"""What is drawn over a flat view, in the patient's coordinates; the widget puts it on the screen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imaging.geometry import Side
+from planner.pictures import NERVE_COLOR, SIDE_COLOR
+from planner.views import PoseMarks, pose_marks
+from targeting.model import NeedlePose, Target
+
+__all__ = ["Handle", "Marks", "NeedleMark", "PathMark", "needle_mark", "nerve_mark"]
+
+Array = NDArray[np.float64]
+
+
+class Handle(StrEnum):
+    """The ends of a needle that can be taken hold of."""
+
+    ENTRY = "entry"
+    TIP = "tip"
+
+
+@dataclass(frozen=True, eq=False)
+class NeedleMark:
+    """A needle.
+
+    Attributes
+    ----------
+    points : PoseMarks
+    diameter_mm : float
+    color : str
+        ``#rrggbb``.
+    movable : bool
+    """
+
+    points: PoseMarks
+    diameter_mm: float
+    color: str
+    movable: bool
+
+    def handles(self) -> dict[Handle, Array]:
+        """(3,) LPS mm of the ends that are known."""
+        entry = self.points.entry
+        return {Handle.TIP: self.points.tip} | ({} if entry is None else {Handle.ENTRY: entry})
+
+
+@dataclass(frozen=True, eq=False)
+class PathMark:
+    """A course through the patient, such as a nerve: (n, 3) LPS mm and a colour ``#rrggbb``."""
+
+    path: Array
+    color: str
+
+
+@dataclass(frozen=True, eq=False)
+class Marks:
+    """Everything over one view."""
+
+    needles: tuple[NeedleMark, ...] = ()
+    paths: tuple[PathMark, ...] = ()
+    crosshair: Array | None = None
+
+
+def needle_mark(pose: NeedlePose, side: Side, movable: bool) -> NeedleMark:
+    """A needle in the colour of its side."""
+    return NeedleMark(pose_marks(pose), pose.needle.diameter_mm, SIDE_COLOR[side], movable)
+
+
+def nerve_mark(target: Target) -> PathMark:
+    """The modelled course of a target's nerve."""
+    return PathMark(target.course.path, NERVE_COLOR)

@@ -1,0 +1,133 @@
+"""The two cuts that follow the needle: across it, as seen from the hub, and along it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+from qtpy.QtWidgets import QHBoxLayout, QWidget
+
+from planner.reslice import Plane
+from planner.views import ViewName, pose_marks, reformat_view
+from targeting.model import NeedlePose, Target
+from viewer.editing import Editor
+from viewer.marks import Handle, Marks, needle_mark, nerve_mark
+from viewer.plane_view import WINDOW_SHARE_PER_PX, PlaneView
+from viewer.settings import settings
+
+__all__ = ["NeedleViews"]
+
+Array = NDArray[np.float64]
+_NAMES = (ViewName.ACROSS, ViewName.IN_PLANE)
+_DEPTH_STEP_MM = 1.0
+
+
+class NeedleViews(QWidget):
+    """Needle-eye and in-plane views of the needle shown."""
+
+    def __init__(self, editor: Editor, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.editor, self.session = editor, editor.session
+        session = self.session
+        self.views = {name: PlaneView(name.value, self) for name in _NAMES}
+        self._step_mm = {ViewName.ACROSS: settings().needle_step_mm, ViewName.IN_PLANE: settings().step_mm}
+        self._shift: dict[ViewName, Array] = {name: np.zeros(3) for name in _NAMES}
+        self._back_mm = 0.0
+        self._held: ViewName | None = None
+        row = QHBoxLayout(self)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.setSpacing(2)
+        for name, view in self.views.items():
+            row.addWidget(view)
+            view.resized.connect(partial(self._draw, name))
+            view.zoomed.connect(partial(self._zoom, name))
+            view.panned.connect(partial(self._pan, name))
+            view.stepped.connect(self._step)
+            view.window_moved.connect(self._drag_window)
+            view.handle_moved.connect(partial(self._move_handle, name))
+            view.handle_released.connect(self._release_handle)
+            view.picked.connect(session.look_at)
+        session.target_changed.connect(self._reset)
+        session.needle_changed.connect(self._draw_all)
+        session.window_changed.connect(self._draw_all)
+        session.crosshair_changed.connect(self._mark_all)
+        editor.ready_changed.connect(self._mark_all)
+        self._reset()
+
+    def _reset(self) -> None:
+        """Back to the tip, centred."""
+        self._shift = {name: np.zeros(3) for name in _NAMES}
+        self._back_mm = 0.0
+        self._draw_all()
+
+    def _draw_all(self) -> None:
+        for name in _NAMES:
+            self._draw(name)
+
+    def _plane(self, name: ViewName, pose: NeedlePose) -> Plane:
+        view, step = self.views[name], self._step_mm[name]
+        start = pose_marks(pose).start
+        around = np.stack([start, pose.tip]) if name is ViewName.IN_PLANE else None
+        sight = reformat_view(name, pose, 2.0 * step, step, around).sight
+        assert isinstance(sight, Plane)
+        back = self._back_mm if name is ViewName.ACROSS else 0.0
+        center = sight.center - back * pose.direction + self._shift[name]
+        return replace(sight, center=center, width=max(view.width(), 2), height=max(view.height(), 2))
+
+    def _draw(self, name: ViewName) -> None:
+        session, view = self.session, self.views[name]
+        pose, target = session.pose, session.target
+        if session.slicer is None or target is None or pose is None:
+            view.clear("no plan is open" if session.plan is None else "no needle for this target")
+            return
+        if self._held is not name or view.plane is None:
+            plane = self._plane(name, pose)
+            view.show_plane(plane, session.slicer.picture(plane, session.window))
+        self._mark(name, pose, target)
+
+    def _mark_all(self) -> None:
+        pose, target = self.session.pose, self.session.target
+        if pose is not None and target is not None:
+            for name in _NAMES:
+                self._mark(name, pose, target)
+
+    def _mark(self, name: ViewName, pose: NeedlePose, target: Target) -> None:
+        note = ""
+        if name is ViewName.ACROSS:
+            note = "at the tip" if not self._back_mm else f"{self._back_mm:.0f} mm back from the tip"
+        paths = (nerve_mark(target),) if len(target.course.path) else ()
+        needles = (needle_mark(pose, target.side, self.editor.can_move),)
+        self.views[name].show_marks(Marks(needles, paths), note)
+
+    def _zoom(self, name: ViewName, factor: float) -> None:
+        self._step_mm[name] = float(np.clip(self._step_mm[name] * factor, 0.05, 5.0))
+        self._draw(name)
+
+    def _pan(self, name: ViewName, shift: Array) -> None:
+        self._shift[name] = self._shift[name] + shift
+        self._draw(name)
+
+    def _step(self, steps: float) -> None:
+        """Along the shaft, toward the hub for steps toward the eye; not past either end."""
+        pose = self.session.pose
+        if pose is None:
+            return
+        longest = float(np.linalg.norm(pose.tip - pose_marks(pose).start))
+        self._back_mm = float(np.clip(self._back_mm - _DEPTH_STEP_MM * steps, 0.0, longest))
+        self._draw(ViewName.ACROSS)
+
+    def _drag_window(self, right: float, down: float) -> None:
+        self.session.drag_window(WINDOW_SHARE_PER_PX * right, WINDOW_SHARE_PER_PX * down)
+
+    def _move_handle(self, name: ViewName, handle: Handle, place: Array) -> None:
+        """The view that is dragged in stands still, or the plane would run away under the pointer."""
+        self._held = name
+        self.editor.drag(handle, place)
+
+    def _release_handle(self, handle: Handle) -> None:
+        self._held = None
+        self.editor.keep()
+        self._draw_all()
+
