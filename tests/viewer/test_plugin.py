@@ -141,7 +141,7 @@ def test_a_picture_shows_the_scan_where_it_lies_with_outlines(planned: Path) -> 
     assert plan.state is PlanState.PROPOSED
     assert plan.volume is not None
     window = Window("all", -1000.0, 1000.0)
-    plane = orthogonal(PlaneName.CORONAL, plan.spine.vertebrae[0].body_center + (3.3, 1.7, 2.1), 90, 70, 0.8)
+    plane = orthogonal(PlaneName.CORONAL, plan.spine.vertebrae[0].body_center + np.array([3.3, 1.7, 2.1]), 90, 70, 0.8)
     picture = Slicer(plan.volume, plan.spine).picture(plane, window)
     expected = np.clip((Cut(plane, plan.volume.grid).values(plan.volume) + 1000.0) * 255 / 2000, 0, 255)
     plain = (picture == picture[..., :1]).all(axis=2)

@@ -44,6 +44,7 @@ def press(qtbot: QtBot, panel: ReviewPanel, key: Qt.Key,
           modifier: Qt.KeyboardModifier = Qt.KeyboardModifier.NoModifier) -> None:
     main = panel.viewer.window._qt_window
     main.activateWindow()
+    qtbot.waitUntil(lambda: QApplication.activeWindow() is main, timeout=WAIT_MS)
     qtbot.keyClick(main, key, modifier)
 
 
@@ -108,7 +109,9 @@ def test_left_stands_on_the_side_where_the_patients_left_is(panel: ReviewPanel, 
     assert session.plan is not None
     assert session.plan.volume is not None
     view, volume = panel.flat.ortho.views[name], session.plan.volume
-    at = session.plan.spine.vertebrae[0].body_center
+    middle = session.plan.spine.vertebra("L4")
+    assert middle is not None
+    at = middle.body_center
     marker = at + {PlaneName.AXIAL: (45.0, 9.0, 0.0), PlaneName.CORONAL: (45.0, 0.0, 9.0),
                    PlaneName.SAGITTAL: (45.0, 9.0, 9.0)}[name]
     i, j, k = np.rint(to_index(volume.grid, marker)).astype(int)
