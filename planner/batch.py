@@ -15,9 +15,18 @@ from imaging.errors import AlteredError, InputRefusedError, NerveplanError, Usag
 from planner.defaults import DEFAULT_ENGINE, DEFAULT_PROCEDURE
 from planner.exit_codes import ExitCode, exit_code_of
 from planner.folder import StoredPlan, dump, parameters, parameters_sha256, read_folder
+from planner.parquet import write_parquet
 from planner.plan import PlanRequest, package_version
 from planner.studies import Study, find_studies
-from planner.tables import STUDY_COLUMNS, TARGET_COLUMNS, study_row, target_rows, write_table
+from planner.tables import (
+    STUDY_COLUMNS,
+    TARGET_COLUMNS,
+    TRAJECTORY_COLUMNS,
+    study_row,
+    target_rows,
+    trajectory_rows,
+    write_table,
+)
 from segmentation.engine import Progress
 
 __all__ = ["BatchReport", "BatchRequest", "run_batch"]
@@ -156,9 +165,9 @@ def run_batch(root: Path, out: Path, request: BatchRequest, *, workers: int | No
               progress: Progress | None = None) -> BatchReport:
     """Plan every study below `root`.
 
-    Each study's plan folder is ``out/ID``; ``studies.csv`` and ``targets.csv`` gather them, ``sources.csv`` (private)
-    says which study is which, ``failures/ID.json`` why one failed. A rerun skips what is finished with the same
-    parameters. An interrupt leaves the tables with what is finished.
+    Each study's plan folder is ``out/ID``; ``studies``, ``targets`` and ``trajectories`` gather them, as CSV and as
+    Parquet; ``sources.csv`` (private) says which study is which, ``failures/ID.json`` why one failed. A rerun skips
+    what is finished with the same parameters. An interrupt leaves the tables with what is finished.
 
     Parameters
     ----------
@@ -185,19 +194,23 @@ def run_batch(root: Path, out: Path, request: BatchRequest, *, workers: int | No
 
 
 def _write_tables(studies: tuple[Study, ...], out: Path, wanted: str) -> list[dict[str, object]]:
-    """Gather what is finished and what failed into the two tables."""
+    """Gather what is finished and what failed into the tables."""
     rows: list[dict[str, object]] = []
     targets: list[dict[str, object]] = []
+    trajectories: list[dict[str, object]] = []
     for study in sorted(studies, key=lambda s: s.id):
         stored = _finished(out / study.id, wanted)
         record = out / _FAILURES / f"{study.id}.json"
         if stored is not None:
             rows.append(study_row(study.id, stored.plan, stored.run))
             targets += target_rows(study.id, stored.plan)
+            trajectories += trajectory_rows(study.id, stored.plan)
         elif record.is_file():
             failure = json.loads(record.read_bytes())
             rows.append({"study": study.id, "status": "failed", "exit_code": failure["exit_code"],
                          "reason": failure["reason"]})
-    write_table(out / "studies.csv", STUDY_COLUMNS, rows)
-    write_table(out / "targets.csv", TARGET_COLUMNS, targets)
+    for name, columns, held in (("studies", STUDY_COLUMNS, rows), ("targets", TARGET_COLUMNS, targets),
+                                ("trajectories", TRAJECTORY_COLUMNS, trajectories)):
+        write_table(out / f"{name}.csv", columns, held)
+        write_parquet(out / f"{name}.parquet", columns, held)
     return rows

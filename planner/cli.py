@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from imaging.errors import UsageError
 from planner.console import print_json, print_table, progress_bar, say
 from planner.defaults import DEFAULT_ENGINE, DEFAULT_PROCEDURE
 from planner.exit_codes import ExitCode
@@ -195,8 +196,12 @@ def info(table_format: Format = TableFormat.TABLE, as_json: Json = False, debug:
 
 @app.command()
 def batch(
-    root_path: Annotated[Path, typer.Argument(metavar="ROOT", help="A folder with studies below it.")],
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the results; rerun to go on.")],
+    root_path: Annotated[Path, typer.Argument(metavar="ROOT", help="A folder with studies below it; or the word "
+                                                                   "'status', then the DIR of a batch.")],
+    status_of: Annotated[Path | None, typer.Argument(metavar="[DIR]", help="After 'status': the batch to look at.",
+                                                     show_default=False)] = None,
+    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Folder for the results; rerun to go "
+                                                                          "on.")] = None,
     procedure: Procedure = DEFAULT_PROCEDURE,
     joint: Joints = None,
     nerve: Nerves = None,
@@ -206,7 +211,17 @@ def batch(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Plan every study below a folder; one study's failure is recorded and never stops the rest."""
+    """Plan every study below a folder; one study's failure is recorded and never stops the rest.
+
+    'nerveplan batch status DIR' says how far a batch has come and what waits for a person.
+    """
+    if status_of is not None:
+        if str(root_path) != "status" or out is not None:
+            raise UsageError("say 'nerveplan batch ROOT --out DIR' to plan, or 'nerveplan batch status DIR' to look")
+        _print_batch_status(status_of, as_json)
+        return
+    if out is None:
+        raise UsageError("say where the results go: --out DIR")
     from planner.batch import BatchRequest, run_batch
 
     request = BatchRequest(procedure, tuple(joint or ()), tuple(nerve or ()), tuple(side or ()), engine)
@@ -217,6 +232,18 @@ def batch(
     else:
         say(done.sentence)
     raise typer.Exit(int(done.exit_code))
+
+
+def _print_batch_status(folder: Path, as_json: bool) -> None:
+    from planner.batch_status import batch_status
+
+    found = batch_status(folder)
+    if as_json:
+        print_json(found.document())
+        return
+    print_table("", ("study", "state", "planned", "decided", "lowest confidence waiting", "reason"),
+                [(s.study, s.state, str(s.planned), str(s.decided), s.word, s.reason) for s in found.studies])
+    say(found.sentence)
 
 
 add_review_commands(app)

@@ -9,7 +9,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["STUDY_COLUMNS", "TARGET_COLUMNS", "guarded", "study_row", "target_rows", "write_table"]
+__all__ = [
+    "STUDY_COLUMNS", "TARGET_COLUMNS", "TRAJECTORY_COLUMNS", "guarded", "study_row", "target_rows", "trajectory_rows",
+    "write_table",
+]
 
 STUDY_COLUMNS = ("study", "status", "exit_code", "targets", "planned", "missing", "tier", "numbering", "levels",
                  "findings", "seconds", "peak_memory_mb", "reason")
@@ -19,6 +22,7 @@ TARGET_COLUMNS = (
     "length_mm", "needle", "gauge", "needle_length_mm", "oblique_deg", "tilt_deg", "carm_words", "primary_deg",
     "secondary_deg", "in_plane_deg", "out_of_plane_deg", "entry_from_midline_mm", "entry_above_target_mm",
     "smallest_clearance_mm", "smallest_clearance_structure", "margins_met")
+TRAJECTORY_COLUMNS = (*TARGET_COLUMNS, "rank", "kind", "needle_number", "chosen", "placed_by", "why")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -78,26 +82,50 @@ def target_rows(study: str, plan: Mapping[str, Any]) -> list[dict[str, object]]:
 
 
 def _target_row(study: str, state: str, target: Mapping[str, Any], proposal: Mapping[str, Any]) -> dict[str, object]:
-    row: dict[str, object] = {
+    row, placement = _target_cells(study, state, target, proposal), _shown(proposal)
+    return row if placement is None else {**row, **_needle_cells(placement, placement["needles"][0])}
+
+
+def _target_cells(study: str, state: str, target: Mapping[str, Any], proposal: Mapping[str, Any]) -> dict[str, object]:
+    return {
         "study": study, "target_id": target["id"], "procedure": target["procedure"], "nerve": target["nerve"],
         "carrier": target["carrier"], "side": target["side"], "joints": " ".join(target["joints"]),
         "confidence": target["confidence"], "confidence_word": target["confidence_word"], "state": state,
         "status": proposal["status"], "reason": proposal["reason"], **_xyz("target", target["position"])}
-    if not proposal["placements"]:
-        return row
-    placement = min(proposal["placements"], key=lambda p: (p["rank"] != proposal["chosen_rank"], p["rank"]))
-    needle = placement["needles"][0]
+
+
+def _needle_cells(placement: Mapping[str, Any], needle: Mapping[str, Any]) -> dict[str, object]:
     angles, stock = needle["angles"], needle["needle"]
     known = [(value, name) for name, value in placement["clearance_mm"].items() if value is not None]
     nearest = min(known, default=(None, None))
-    row |= {
+    return {
         **_xyz("entry", needle["entry"]), **_xyz("tip", needle["tip"]), "length_mm": needle["length_mm"],
         "needle": stock["name"], "gauge": stock["gauge"], "needle_length_mm": stock["length_mm"],
         "oblique_deg": angles["oblique_deg"], "tilt_deg": angles["tilt_deg"], "carm_words": angles["carm"]["words"],
         "primary_deg": angles["carm"]["primary_deg"], "secondary_deg": angles["carm"]["secondary_deg"],
         **angles["ct"], "smallest_clearance_mm": nearest[0], "smallest_clearance_structure": nearest[1],
         "margins_met": placement["margins_met"]}
-    return row
+
+
+def trajectory_rows(study: str, plan: Mapping[str, Any]) -> list[dict[str, object]]:
+    """One row per needle of every placement of a finished study."""
+    targets = {target["id"]: target for target in plan["targets"]}
+    states = {review["target_id"]: review["state"] for review in plan["reviews"]}
+    out = []
+    for proposal in plan["proposals"]:
+        target, shown = targets[proposal["target_id"]], _shown(proposal)
+        for placement in proposal["placements"]:
+            out += [{
+                **_needle_cells(placement, needle), **_target_cells(study, states[target["id"]], target, proposal),
+                "rank": placement["rank"], "kind": placement["kind"], "needle_number": number,
+                "chosen": placement is shown, "placed_by": placement["placed_by"], "why": placement["why"]}
+                for number, needle in enumerate(placement["needles"], start=1)]
+    return out
+
+
+def _shown(proposal: Mapping[str, Any]) -> Any:
+    """The placement a person chose, else the best-ranked; None without any."""
+    return min(proposal["placements"], key=lambda p: (p["rank"] != proposal["chosen_rank"], p["rank"]), default=None)
 
 
 def _xyz(name: str, point: Sequence[float] | None) -> dict[str, object]:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import signal
 import stat
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +19,7 @@ from typer.testing import CliRunner
 
 from imaging.errors import InputRefusedError, UsageError
 from planner.batch import BatchRequest, run_batch
+from planner.batch_status import batch_status
 from planner.cli import app
 from planner.exit_codes import ExitCode
 
@@ -66,6 +71,52 @@ def test_the_tables_gather_every_study(out: Path) -> None:
     assert sorted(row["status"] for row in studies) == ["abstained", "abstained", "failed", "failed"]
     assert all(row["reason"] for row in studies)
     assert (out / "targets.csv").read_text().startswith("study,target_id,")
+
+
+def test_the_parquet_tables_hold_the_same_rows_with_types(out: Path) -> None:
+    from pyarrow import parquet
+
+    studies = parquet.read_table(out / "studies.parquet")
+    assert studies.column("study").to_pylist() == [row["study"] for row in rows(out / "studies.csv")]
+    assert {str(studies.schema.field(name).type) for name in ("targets", "planned")} == {"int64"}
+    for name in ("targets", "trajectories"):
+        table = parquet.read_table(out / f"{name}.parquet")
+        assert table.num_rows == len(rows(out / f"{name}.csv"))
+        assert table.column_names == (out / f"{name}.csv").read_text().splitlines()[0].split(",")
+        assert str(table.schema.field("tip_x").type) == "double"
+
+
+def test_the_status_counts_every_study(out: Path, tmp_path: Path) -> None:
+    shown = CliRunner().invoke(app, ["batch", "status", str(out), "--json"])
+    assert shown.exit_code == ExitCode.OK, shown.output
+    document = json.loads(shown.output)
+    assert document["counts"] == {"abstained": 2, "failed": 2}
+    assert sum(bool(study["reason"]) for study in document["studies"]) == 2
+    assert "4 studies: 2 abstained, 2 failed" in CliRunner().invoke(app, ["batch", "status", str(out)]).output
+    assert CliRunner().invoke(app, ["batch", "status", str(tmp_path)]).exit_code == ExitCode.REFUSED
+    assert CliRunner().invoke(app, ["batch", str(out), str(out)]).exit_code == ExitCode.USAGE
+    assert CliRunner().invoke(app, ["batch", str(out)]).exit_code == ExitCode.USAGE
+
+
+def test_a_batch_killed_in_the_middle_goes_on_without_loss_or_double(tmp_path: Path) -> None:
+    for n in range(4):
+        magnetic_resonance(tmp_path / f"case{n}.nii.gz", n)
+    root, out = tmp_path, tmp_path / "out"
+    command = [sys.executable, "-m", "planner", "batch", str(root), "--out", str(out), "--workers", "1"]
+    with subprocess.Popen(command, cwd=Path(__file__).parents[2], start_new_session=True, stdout=subprocess.DEVNULL,
+                          stderr=subprocess.DEVNULL) as process:
+        end = time.monotonic() + 120
+        while not list(out.glob("*/plan.json")) and time.monotonic() < end:
+            time.sleep(0.02)
+        os.killpg(process.pid, signal.SIGKILL)
+    before = {path.parent.name: path.read_bytes() for path in out.glob("[0-9a-f]*/run.json")}
+    assert 0 < len(before) < 4
+    waiting = batch_status(out).counts
+    assert waiting == {"abstained": len(before), "waiting": 4 - len(before)}
+    report = run_batch(root, out, BatchRequest(), workers=1)
+    assert (report.studies, report.abstained, report.skipped, report.failures) == (4, 4, len(before), ())
+    assert all((out / name / "run.json").read_bytes() == data for name, data in before.items())
+    assert len({row["study"] for row in rows(out / "studies.csv")}) == len(rows(out / "studies.csv")) == 4
 
 
 def test_which_study_is_which_stays_private_and_harmless(out: Path) -> None:

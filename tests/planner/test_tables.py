@@ -11,7 +11,16 @@ import pytest
 from imaging.errors import NotFoundError
 from planner.document import to_document
 from planner.studies import find_studies
-from planner.tables import STUDY_COLUMNS, TARGET_COLUMNS, guarded, study_row, target_rows, write_table
+from planner.tables import (
+    STUDY_COLUMNS,
+    TARGET_COLUMNS,
+    TRAJECTORY_COLUMNS,
+    guarded,
+    study_row,
+    target_rows,
+    trajectory_rows,
+    write_table,
+)
 from tests.planner import builders
 
 
@@ -37,6 +46,20 @@ def test_rows_carry_the_plan(tmp_path: Path) -> None:
     study = next(csv.DictReader((tmp_path / "s.csv").open()))
     assert (study["planned"], study["targets"], study["status"]) == ("5", "6", "planned")
     assert stat.S_IMODE((tmp_path / "s.csv").stat().st_mode) == 0o600
+
+
+def test_every_needle_of_every_placement_is_a_row() -> None:
+    plan = to_document(builders.plan())
+    found = trajectory_rows("a", plan)
+    assert len(found) == sum(len(p["needles"]) for q in plan["proposals"] for p in q["placements"])
+    assert [row["chosen"] for row in found] == [True] * len(found)
+    assert set(found[0]) <= set(TRAJECTORY_COLUMNS)
+    first = plan["proposals"][0]["placements"][0]
+    plan["proposals"][0]["placements"].append({**first, "rank": 2, "placed_by": "A. Reader", "margins_met": False})
+    plan["proposals"][0]["chosen_rank"] = 2
+    mine = [row for row in trajectory_rows("a", plan) if row["target_id"] == plan["proposals"][0]["target_id"]]
+    assert [(row["rank"], row["chosen"], row["placed_by"]) for row in mine] == [(1, False, ""), (2, True, "A. Reader")]
+    assert target_rows("a", plan)[0]["margins_met"] is False
 
 
 def test_studies_are_found_and_label_maps_left_alone(tmp_path: Path) -> None:
