@@ -19,6 +19,7 @@ _PAGES = (
      ("benchmarks.segmentation", "ts_example", "verse014", "tptbox_l3", "lidc0001")),
     ("The built-in engine against a full-size network on the same cores", ("benchmarks.fullsize",)),
     ("Needle search on the phantom, against VTK's static cell locator on the same scene", ("benchmarks.paths",)),
+    ("Simulated fluoroscopy, 512 x 512, against SciPy and VTK on the same prepared scan", ("benchmarks.radiographs",)),
     ("Level confidences on crops of the real scans", ("benchmarks.levels", "--crops", "4")),
 )
 

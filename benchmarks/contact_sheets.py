@@ -1,13 +1,16 @@
 """Contact sheets for docs/: every picture of a report on one page, so that a wrong target is seen in one second.
 
-``python -m benchmarks.contact_sheets`` makes them from the plans that `make validate` left in ``out/validate``.
+``python -m benchmarks.contact_sheets`` makes them from the plans that `make validate` left in ``out/validate``, and the
+pages of five targets each of two scans: down the barrel, the needle's plane and the bones.
 """
 
 from __future__ import annotations
 
+import argparse
 import base64
 import io
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image, ImageDraw
@@ -18,34 +21,41 @@ __all__ = ["contact_sheet", "main"]
 
 _CT = "Scan: TotalSegmentator dataset, Wasserthal et al., CC BY 4.0."
 _SHEETS = {"s0015": _CT, "s0028": _CT, "s0015_rf": _CT, "phantom": "Synthetic phantom."}
+_FIVE = ("s0015", "s0028")
+_PER_TARGET = 6  # down the barrel, AP, lateral, axial, needle plane, bones
+_SHOWN = (0, 4, 5)
 
 _PICTURE = re.compile(r'src="data:image/jpeg;base64,([^"]+)"')
+_SECTION = re.compile(r'<section class="target.*?</section>', re.S)
 
 
-def contact_sheet(report: Path, name: str, credit: str, *, columns: int = 6, tile: int = 300,
-                  chosen: slice = slice(None)) -> Path:
-    """Tile the pictures of one report.
+def _pictures(html: str) -> list[Image.Image]:
+    return [Image.open(io.BytesIO(base64.b64decode(code))) for code in _PICTURE.findall(html)]
+
+
+def _targets(report: Path) -> list[list[Image.Image]]:
+    """The pictures of every target with a needle, in the report's order."""
+    found = [_pictures(section) for section in _SECTION.findall(report.read_text("utf-8"))]
+    return [pictures for pictures in found if len(pictures) == _PER_TARGET]
+
+
+def contact_sheet(pictures: Sequence[Image.Image], name: str, credit: str, *, columns: int, tile: int) -> Path:
+    """Tile pictures.
 
     Parameters
     ----------
-    report : path
-        A ``report.html``.
     name : str
         File name in ``docs/images`` without suffix.
     credit : str
         Printed under the pictures: whose scan it is and its licence.
     columns, tile : int
         Pictures per row and the size of each, pixels.
-    chosen : slice
-        Which of the report's pictures; the first is the overview, then six per target.
 
     Returns
     -------
     path
         The JPEG that was written.
     """
-    codes = _PICTURE.findall(report.read_text("utf-8"))[chosen]
-    pictures = [Image.open(io.BytesIO(base64.b64decode(code))) for code in codes]
     rows = -(-len(pictures) // columns)
     sheet = Image.new("RGB", (columns * tile, rows * tile + 22), "black")
     for n, picture in enumerate(pictures):
@@ -60,11 +70,19 @@ def contact_sheet(report: Path, name: str, credit: str, *, columns: int = 6, til
 
 
 def main() -> None:
-    """Make every sheet, and the picture of the README."""
-    for name, credit in _SHEETS.items():
-        print(contact_sheet(work_folder() / name / "report.html", f"sheet_{name}", credit))
-    print(contact_sheet(work_folder() / "s0015" / "report.html", "readme", _CT, columns=3, tile=400,
-                        chosen=slice(43, 49)))
+    """Make the sheets of the plans that are there, the pages of five targets and the picture of the README."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", default=list(_SHEETS), choices=[[], *_SHEETS], help="plans; all of them")
+    for name in parser.parse_args().names:
+        targets = _targets(work_folder() / name / "report.html")
+        credit = _SHEETS[name]
+        print(contact_sheet([p for t in targets for p in t], f"sheet_{name}", credit, columns=_PER_TARGET, tile=240))
+        if name in _FIVE:
+            five = targets[::max(len(targets) // 5, 1)][:5]
+            print(contact_sheet([t[n] for t in five for n in _SHOWN], f"five_targets_{name}", credit, columns=3,
+                                tile=400))
+        if name == "s0015":
+            print(contact_sheet(targets[7], "readme", credit, columns=3, tile=400))
 
 
 if __name__ == "__main__":

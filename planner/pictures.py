@@ -77,9 +77,11 @@ def _mark(canvas: Canvas, sight: Plane | Beam | Camera, title: str, watermark: s
     edges = edge_words(sight.right, sight.down)
     for edge, at, anchor in ((Edge.LEFT, (0.015, 0.5), "lm"), (Edge.RIGHT, (0.985, 0.5), "rm"),
                              (Edge.TOP, (0.5, 0.11), "mt"), (Edge.BOTTOM, (0.5, 0.92), "mb")):
-        word = edges[edge]
-        is_side = word in (Side.LEFT.value, Side.RIGHT.value)
-        canvas.words(at, word, SIDE_COLOR[Side(word)] if is_side else "#ffffff", 16 if is_side else 12, anchor)
+        words = edges[edge]
+        is_side = words[0] in (Side.LEFT.value, Side.RIGHT.value)
+        canvas.words(at, words[0], SIDE_COLOR[Side(words[0])] if is_side else "#ffffff", 16 if is_side else 12, anchor)
+        if len(words) > 1:
+            canvas.words((at[0], at[1] + 0.05), ", ".join(words[1:]), "#ffffff", 10, anchor)
     near = near_side(sight.right, sight.down)
     if near is not None:
         canvas.words((0.985, 0.015), f"{near.value} near", SIDE_COLOR[near], 14, "ra")
@@ -280,6 +282,6 @@ def _label(canvas: Canvas, camera: Camera, proposal: Proposal) -> None:
     """The nerve's name at the edge of the target's side, with a line to the target."""
     target = proposal.target
     point = camera.project(target.position)[0]
-    at_left = edge_words(camera.right, camera.down)[Edge.LEFT] == target.side.value
+    at_left = target.side.value in edge_words(camera.right, camera.down)[Edge.LEFT]
     canvas.label(point, 0.02 if at_left else 0.98, target.nerve_name, SIDE_COLOR[target.side], 12,
                  "lm" if at_left else "rm")

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import permutations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -30,7 +29,8 @@ Array = NDArray[np.float64]
 #: How much of a needle is drawn where its entry is out of view, mm.
 _DRAWN_MM = 60.0
 _WORDS = ((Side.LEFT.value, Side.RIGHT.value), ("BACK", "FRONT"), ("HEAD", "FEET"))
-_OPPOSITE = {a: b for pair in _WORDS for a, b in (pair, pair[::-1])}
+#: Cosine from which an end of the patient is named at an edge: within 60 degrees, so that one always is.
+_NAMED = 0.5
 _LEFT, _HEAD = np.array([1.0, 0.0, 0.0]), np.array([0.0, 0.0, 1.0])
 _PRONE = "patient prone"
 
@@ -83,8 +83,8 @@ class View:
     dial: str = ""
 
     @property
-    def edges(self) -> Mapping[Edge, str]:
-        """The patient's end that each edge of the picture lies toward."""
+    def edges(self) -> Mapping[Edge, tuple[str, ...]]:
+        """The patient's ends that each edge of the picture lies toward."""
         return edge_words(self.sight.right, self.sight.down)
 
     @property
@@ -117,40 +117,42 @@ def pose_marks(pose: NeedlePose) -> PoseMarks:
     return PoseMarks(start, pose.tip - (pose.needle.active_tip_mm or 0.0) * pose.direction, pose.tip, pose.entry)
 
 
-def _assigned(right: Array, down: Array) -> tuple[str, str, str]:
-    """The patient's ends that columns, rows and the line of sight run toward.
-
-    Each of the patient's three axes goes to one of the picture's, so that their cosines add up to the most: LEFT and
-    RIGHT are always named. Where two ways are equally good, LEFT and RIGHT are at the edges, not in the line of sight.
-    """
-    axes = np.stack([right, down, np.cross(right, down)])
-    best = max(permutations(range(3)), key=lambda n: sum(abs(axes[i, n[i]]) for i in range(3)) - (n[2] == 0) * 1e-6)
-    across, along, away = (_WORDS[best[i]][0 if axes[i, best[i]] > 0 else 1] for i in range(3))
-    return across, along, away
+def _toward(direction: Array) -> tuple[str, ...]:
+    """The patient's ends within 60 degrees of a direction: LEFT or RIGHT first, then the nearest. Never empty."""
+    found = [(axis > 0, -abs(float(part)), _WORDS[axis][0 if part > 0 else 1])
+             for axis, part in enumerate(direction) if abs(part) >= _NAMED]
+    return tuple(word for _, _, word in sorted(found))
 
 
-def edge_words(right: Array, down: Array) -> Mapping[Edge, str]:
-    """The patient's end that each edge of a picture lies toward: LEFT, RIGHT, HEAD, FEET, BACK or FRONT.
+def edge_words(right: Array, down: Array) -> Mapping[Edge, tuple[str, ...]]:
+    """The patient's ends that each edge of a picture lies toward: LEFT, RIGHT, HEAD, FEET, BACK or FRONT.
 
     Parameters
     ----------
     right, down : (3,) unit LPS
         Directions of growing column and row.
+
+    Returns
+    -------
+    mapping of Edge to tuple of str
+        One word or, on a slant, two or three; LEFT or RIGHT first.
     """
-    across, along, _ = _assigned(right, down)
-    return {Edge.RIGHT: across, Edge.LEFT: _OPPOSITE[across], Edge.BOTTOM: along, Edge.TOP: _OPPOSITE[along]}
+    return {Edge.RIGHT: _toward(right), Edge.LEFT: _toward(-right), Edge.BOTTOM: _toward(down),
+            Edge.TOP: _toward(-down)}
 
 
 def facing_words(right: Array, down: Array) -> str:
-    """Where the eye stands: ``seen from the patient's LEFT``, ``seen from the FEET``."""
-    near = _OPPOSITE[_assigned(right, down)[2]]
-    return f"seen from the patient's {near}" if near in _WORDS[0] else f"seen from the {near}"
+    """Where the eye stands: ``seen from the patient's LEFT``, ``seen from the BACK and HEAD``."""
+    words = _toward(-np.cross(right, down))
+    sides = (Side.LEFT.value, Side.RIGHT.value)
+    return "seen from the " + " and ".join(f"patient's {word}" if word in sides else word for word in words)
 
 
 def near_side(right: Array, down: Array) -> Side | None:
     """The patient's side that the eye stands on, where LEFT and RIGHT are not at the edges of the picture."""
-    near = _OPPOSITE[_assigned(right, down)[2]]
-    return Side(near) if near in _WORDS[0] else None
+    if max(abs(float(right[0])), abs(float(down[0]))) >= _NAMED:
+        return None
+    return Side.LEFT if np.cross(right, down)[0] < 0 else Side.RIGHT
 
 
 def _radiograph_angles(name: ViewName, pose: NeedlePose, target: Target) -> CArmAngles:

@@ -203,6 +203,17 @@ def radiograph(scan: Attenuation, beam: Beam) -> NDArray[np.float32]:
     return image
 
 
+def _enlarged(field: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """A coarsely sampled (rows, columns) field at every pixel, linearly between its samples."""
+    for axis, count in enumerate(shape):
+        at = np.minimum(np.arange(count) / _COARSE, field.shape[axis] - 1)
+        low = at.astype(np.intp)
+        part = (at - low).astype(np.float32).reshape((-1, 1) if axis == 0 else (1, -1))
+        high = np.minimum(low + 1, field.shape[axis] - 1)
+        field = field.take(low, axis) * (1 - part) + field.take(high, axis) * part
+    return field
+
+
 def as_fluoroscopy(image: NDArray[np.float32]) -> NDArray[np.uint8]:
     """(rows, columns) integrals to (rows, columns) grey values as a C-arm shows them: bone dark, air white.
 
@@ -215,8 +226,5 @@ def as_fluoroscopy(image: NDArray[np.float32]) -> NDArray[np.uint8]:
     slow = ndimage.gaussian_filter(few * there, sigma) / share
     spread = np.sqrt(ndimage.gaussian_filter((few - slow)**2 * there, sigma) / share)
     spread += np.median(spread) * _EVEN + 1e-6
-    rows, columns = (np.minimum(np.arange(n) / _COARSE, m - 1.0) for n, m in zip(image.shape, few.shape, strict=True))
-    places = np.stack(np.meshgrid(rows, columns, indexing="ij"))
-    slow, spread = (ndimage.map_coordinates(field, places, order=1) for field in (slow, spread))
-    grey = 0.5 - _GAIN * (image - slow) / spread
+    grey = 0.5 - _GAIN * (image - _enlarged(slow, image.shape)) / _enlarged(spread, image.shape)
     return np.asarray(np.where(body, np.clip(grey, 0.0, 1.0), 1.0) * 255.0, dtype=np.uint8)

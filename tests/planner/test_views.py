@@ -62,18 +62,30 @@ def test_a_step_toward_an_end_moves_toward_the_edge_that_names_it(side: Side, ro
     pose = turned(pose, rotation, tilt)
     for view in every_view(target, pose):
         middle = view.sight.to_view(view.sight.center)
-        for edge, word in view.edges.items():
+        for edge, word in ((edge, word) for edge, words in view.edges.items() for word in words):
             axis, sign = GROWS[edge]
             moved = view.sight.to_view(view.sight.center + 10.0 * np.array(ENDS[word]))
             assert sign * (moved - middle)[axis] > 0, (view.name, edge, word)
+        assert all(view.edges.values()), "every edge is named"
         near = near_side(view.sight.right, view.sight.down)
-        words = set(view.edges.values())
+        words = {word for edge in view.edges.values() for word in edge}
         if near is None:
             assert {"LEFT", "RIGHT"} <= words
         else:
             assert not {"LEFT", "RIGHT"} & words
-            assert view.facing == f"seen from the patient's {near.value}"
+            assert view.facing.startswith(f"seen from the patient's {near.value}")
             assert view.sight.to_view(view.sight.center + 10.0 * np.array(ENDS[near.value]))[2] < 0
+
+
+def test_a_slant_is_named_by_both_ends() -> None:
+    target, pose = of(Side.LEFT)
+    steep = radiograph_view(ViewName.NEEDLE_EYE, turned(pose, 2.0, 46.0), target)
+    assert set(steep.edges[Edge.TOP]) == {"HEAD", "FRONT"}
+    assert steep.edges[Edge.LEFT] == ("LEFT",)
+    assert steep.facing == "seen from the HEAD and BACK"
+    oblique = radiograph_view(ViewName.NEEDLE_EYE, turned(pose, 50.0, 0.0), target)
+    assert oblique.edges[Edge.LEFT] == ("LEFT", "FRONT")
+    assert oblique.facing == "seen from the patient's LEFT and BACK"
 
 
 @settings(max_examples=25, deadline=None)
@@ -173,7 +185,7 @@ def test_a_dense_ball_on_the_patient_s_left_is_seen_on_the_side_marked_left(name
         place = pose.tip + step - (np.dot(step, lean) * lean if name in REFORMATS else 0.0)
         assert (place - pose.tip)[0] * way.sign > 5.0
         found = dense(marked(place), view)
-        edge = next(edge for edge, word in view.edges.items() if word == way.value)
+        edge = next(edge for edge, words in view.edges.items() if words[0] == way.value)
         axis, sign = GROWS[edge]
         assert axis == 0
         assert sign * (found[0] - (view.sight.width - 1) / 2) > 5
@@ -201,7 +213,7 @@ def test_in_the_lengthwise_cut_back_and_head_are_where_they_are_said(side: Side)
     for word in ("BACK", "HEAD"):
         step = 12.0 * np.array(ENDS[word], dtype=np.float64)
         place = pose.tip + step - np.dot(step, view.sight.into) * view.sight.into
-        edge = next(edge for edge, w in view.edges.items() if w == word)
+        edge = next(edge for edge, words in view.edges.items() if word in words)
         axis, sign = GROWS[edge]
         assert sign * (dense(marked(place), view)[axis] - (view.sight.width - 1) / 2) > 5
 
