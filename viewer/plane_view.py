@@ -105,8 +105,10 @@ class PlaneView(QWidget):
         return self._marks
 
     def words(self) -> Mapping[Edge, str]:
-        """The patient's end that each edge lies toward; empty without a plane."""
-        return {} if self._plane is None else edge_words(self._plane.right, self._plane.down)
+        """The patient's ends that each edge lies toward, LEFT or RIGHT first; empty without a plane."""
+        if self._plane is None:
+            return {}
+        return {edge: ", ".join(words) for edge, words in edge_words(self._plane.right, self._plane.down).items()}
 
     def show_plane(self, plane: Sight, image: NDArray[np.uint8]) -> None:
         """Show a picture (rows, columns, 3) of a plane."""
@@ -137,7 +139,8 @@ class PlaneView(QWidget):
             self._paint_scale(painter, self._plane)
             for edge, word in self.words().items():
                 down = _LINE_PX if edge is Edge.TOP else 0
-                self._paint_word(painter, word, _ALIGN[edge], _WORD_COLOR.get(word, "#ffffff"), 11, down)
+                self._paint_word(painter, word, _ALIGN[edge], _WORD_COLOR.get(word.split(",")[0], "#ffffff"), 11,
+                                 down)
         self._paint_title(painter)
         painter.end()
 

@@ -157,7 +157,7 @@ class Scene3D:
         into, up = (np.asarray(d)[::-1] for d in (camera.view_direction, camera.up_direction))
         right = np.cross(into, up)
         edges = edge_words(right, -np.asarray(up))
-        at = next((edge.value for edge, word in edges.items() if word == Side.LEFT.value), None)
+        at = next((edge.value for edge, words in edges.items() if words[0] == Side.LEFT.value), None)
         return facing_words(right, -np.asarray(up)) + ("" if at is None else f"; LEFT is at the {at}")
 
     def _say_direction(self, event: Any = None) -> None:
