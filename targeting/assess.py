@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from segmentation.anatomy import StructureName
 from targeting.angles import oblique_tilt
 from targeting.candidates import Needles
-from targeting.kernels import OPEN, electrode_along, find_contact, find_exit, least_slack
+from targeting.kernels import OPEN, electrode_along, find_contact, find_exit, find_stop, least_slack
 from targeting.limits import Limit
 from targeting.model import RejectionReason
 from targeting.needles import longest_path
@@ -22,7 +22,7 @@ from targeting.procedures import ProcedureKind
 from targeting.scene import Scene
 from targeting.targets import neck_fraction
 
-__all__ = ["BEYOND_REACH_MM", "Batch", "assess", "judge", "robustness"]
+__all__ = ["BEYOND_REACH_MM", "Batch", "assess", "judge", "measure_path", "robustness"]
 
 Array = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -53,7 +53,7 @@ class Batch:
     every : bool
         Needles that broke a limit go on to the next one; else the first that fails counts.
     slack, slack_at : (n,) mm
-        Least distance less margin less radius over the structures, and how far from the tip.
+        Least distance less margin less radius over the structures, and how far from the tip; NaN until measured.
     bone, bone_at : (n,) mm
         Least distance from the needle's surface to bone before the tip zone.
     contact, captured, parallel, warm, nerve_gap : (n,)
@@ -258,24 +258,36 @@ def _check_skin(scene: Scene, batch: Batch, allow_open: bool) -> None:
             batch.lengths[left] - scene.active)
 
 
-def _measure_path(scene: Scene, batch: Batch, left: Rows) -> None:
-    """Margins along the whole needle, bone before the tip zone."""
+def measure_path(scene: Scene, batch: Batch, which: Rows) -> None:
+    """Fill the least distances along the shaft for some needles: to what has a margin, and to bone before the zone."""
+    _, combined_cells, bone_cells = scene.fields.cells
     slack, slack_at, bone, bone_at = least_slack(
-        scene.fields.combined, scene.fields.bones, scene.inverse, scene.origin, batch.tips[left],
-        batch.directions[left], batch.lengths[left], scene.procedure.tip.zone.value)
-    batch.slack[left], batch.slack_at[left] = slack - scene.radius, slack_at
-    batch.bone[left], batch.bone_at[left] = bone - scene.radius, bone_at
+        scene.fields.combined, scene.fields.bones, combined_cells, bone_cells, scene.inverse, scene.origin,
+        batch.tips[which], batch.directions[which], batch.lengths[which], scene.procedure.tip.zone.value)
+    batch.slack[which], batch.slack_at[which] = slack - scene.radius, slack_at
+    batch.bone[which], batch.bone_at[which] = bone - scene.radius, bone_at
+
+
+def is_free(scene: Scene, tips: Array, directions: Array, lengths: Array) -> Flags:
+    """(n,) whether each shaft keeps every margin and meets no bone before the zone at its tip, by the merged field."""
+    fields = scene.fields
+    stops = find_stop(fields.merged, fields.combined, fields.cells[0], scene.inverse, scene.origin, tips,
+                      directions, lengths, scene.procedure.tip.zone.value, scene.radius)
+    return np.asarray(np.isnan(stops))
 
 
 def _check_path(scene: Scene, batch: Batch) -> None:
-    """The margin of every structure, by the merged field, and no bone before the tip zone."""
+    """Turn down every shaft that is stopped, by what it comes nearest to; how near is only measured for these."""
     left = batch.left()
-    _measure_path(scene, batch, left)
-    batch.reject(left, Limit(RejectionReason.MARGIN, 0.0, "a margin is missed by {miss:.1f} mm{best}", True),
-                 batch.slack[left])
-    left = batch.left()
-    batch.reject(left, Limit(RejectionReason.BONE_ON_PATH, 0.0, "bone lies on the way before the target", True),
-                 batch.bone[left])
+    stopped = left[~is_free(scene, batch.tips[left], batch.directions[left], batch.lengths[left])]
+    measure_path(scene, batch, stopped)
+    nearer = batch.slack[stopped] <= batch.bone[stopped]
+    for which, limit, values in (
+            (stopped[nearer], Limit(RejectionReason.MARGIN, 0.0, "a margin is missed by {miss:.1f} mm{best}", True),
+             batch.slack),
+            (stopped[~nearer], Limit(RejectionReason.BONE_ON_PATH, 0.0, "bone lies on the way before the target", True),
+             batch.bone)):
+        batch.reject(which, limit, np.minimum(values[which], -1e-3))
 
 
 def assess(scene: Scene, needles: Needles, *, allow_open: bool = False) -> Batch:
@@ -327,7 +339,7 @@ def judge(scene: Scene, tip: Array, direction: Array, length_mm: float | None) -
             batch.reject(np.array([0]), Limit(RejectionReason.ENTRY_OFF_SKIN, near,
                                               f"the entry lies {{value:.1f}} mm {where} the skin"), np.abs(off))
     _check_skin(scene, batch, length_mm is None)
-    _measure_path(scene, batch, np.array([0]))
+    measure_path(scene, batch, np.array([0]))
     return batch
 
 
@@ -348,7 +360,5 @@ def robustness(scene: Scene, batch: Batch, which: NDArray[np.intp]) -> Array:
     for a in np.linspace(0, 2 * np.pi, 8, endpoint=False):
         turned = u + miss[:, None] * (np.cos(a) * first + np.sin(a) * second)
         turned /= np.linalg.norm(turned, axis=1)[:, None]
-        slack, _, bone, _ = least_slack(scene.fields.combined, scene.fields.bones, scene.inverse, scene.origin, tips,
-                                        np.ascontiguousarray(turned), lengths, scene.procedure.tip.zone.value)
-        kept += (slack >= scene.radius) & (bone >= scene.radius)
+        kept += is_free(scene, tips, np.ascontiguousarray(turned), lengths)
     return kept / 8.0

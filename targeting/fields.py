@@ -12,6 +12,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ from segmentation.spine import Spine
 from targeting.angles import direction_grid
 from targeting.clearance import Boxes, boxes_of
 from targeting.distance import signed_distance
-from targeting.kernels import INSIDE, OPEN, find_exit
+from targeting.kernels import INSIDE, OPEN, find_exit, floor_of_cells
 from targeting.model import Target
 from targeting.procedures import Procedure
 from targeting.procedures.schema import UnlabelledBone
@@ -82,6 +83,16 @@ class PathFields:
     state: NDArray[np.uint8]
     labels: NDArray[Any]
     crossed: frozenset[int] = frozenset()
+
+    @cached_property
+    def merged(self) -> NDArray[np.float32]:
+        """(z, y, x) float32, mm: the lesser of `combined` and `bones`."""
+        return np.minimum(self.combined, self.bones)
+
+    @cached_property
+    def cells(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
+        """The floors of the cells of `merged`, `combined` and `bones` (`targeting.kernels.floor_of_cells`)."""
+        return floor_of_cells(self.merged), floor_of_cells(self.combined), floor_of_cells(self.bones)
 
     @property
     def inverse(self) -> Array:

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from targeting.compiled import compiled
 
 __all__ = [
-    "AIR", "INSIDE", "OPEN", "electrode_along", "find_contact", "find_exit", "least_slack", "sample_many", "trilinear",
+    "AIR", "CELL_MM", "INSIDE", "OPEN", "electrode_along", "find_contact", "find_exit", "find_stop", "floor_of_cells",
+    "least_slack", "sample_many", "trilinear",
 ]
 
 Array = NDArray[np.float64]
@@ -28,6 +29,10 @@ _SKIN_STEP = 1.0
 #: Air this thin before the end of what was measured is the rim of a cropped body, not skin, mm.
 _RIM_MM = 5
 _LEAST_STEP = 0.5
+#: Unit of the floors of cells, mm.
+CELL_MM = 0.1
+#: How far to look ahead, in units of the room at hand: 2 is where two equal intervals just meet.
+_STRIDE = 1.7
 
 
 @compiled
@@ -139,8 +144,108 @@ def find_contact(bones: Field, inverse: Array, origin: Array, aims: Array, direc
 
 
 @compiled
-def least_slack(combined: Field, bones: Field, inverse: Array, origin: Array, tips: Array, directions: Array,
-                lengths: Array, zone: float) -> tuple[Array, Array, Array, Array]:
+def _within(field: Field, i: float, j: float, k: float) -> float:
+    """Value of a field at fractional voxel indices inside its lattice, mm."""
+    a, b, c = min(int(i), field.shape[2] - 2), min(int(j), field.shape[1] - 2), min(int(k), field.shape[0] - 2)
+    u, v, w = i - a, j - b, k - c
+    low = ((field[c, b, a] * (1 - u) + field[c, b, a + 1] * u) * (1 - v)
+           + (field[c, b + 1, a] * (1 - u) + field[c, b + 1, a + 1] * u) * v)
+    high = ((field[c + 1, b, a] * (1 - u) + field[c + 1, b, a + 1] * u) * (1 - v)
+            + (field[c + 1, b + 1, a] * (1 - u) + field[c + 1, b + 1, a + 1] * u) * v)
+    return float(low * (1 - w) + high * w)
+
+
+@compiled
+def floor_of_cells(field: Field) -> State:
+    """(z - 1, x - 1, y - 1) uint8: the least a field can be inside each cell of its lattice, in units of `CELL_MM`.
+
+    Rounded down, 0 for anything negative. y runs along the rows, because needles run along y: a shaft then stays in
+    few cache lines.
+    """
+    nz, ny, nx = field.shape
+    out = np.empty((nz - 1, nx - 1, ny - 1), np.uint8)
+    for k in range(nz - 1):
+        for j in range(ny - 1):
+            for i in range(nx - 1):
+                least = field[k, j, i]
+                for corner in range(1, 8):
+                    least = min(least, field[k + corner // 4, j + corner // 2 % 2, i + corner % 2])
+                out[k, i, j] = int(min(max(math.floor(least / CELL_MM), 0.0), 255.0))
+    return out
+
+
+@compiled
+def find_stop(merged: Field, combined: Field, cells: State, inverse: Array, origin: Array, tips: Array,
+              directions: Array, lengths: Array, zone: float, radius: float) -> Array:
+    """Follow each shaft from its tip to its entry, or to where it comes too near to something.
+
+    Between the zone at the tip and the entry `merged` counts, inside the zone only `combined`. Along a line a distance
+    falls by at most what is travelled, so a place with much room clears an interval on either side of it; places are
+    taken so that the intervals meet. Most are read from the floor of their cell, the narrow ones from the field itself.
+
+    Parameters
+    ----------
+    merged, combined : (z, y, x) mm
+        Distance less margin, smallest over the structures, with and without bones.
+    cells : uint8
+        `floor_of_cells` of `merged`.
+    lengths : (n,) mm
+        Tip to entry.
+
+    Returns
+    -------
+    (n,) mm
+        Distance from the tip at which the shaft is stopped; NaN when it is free all the way.
+    """
+    stops = np.full(len(tips), np.nan)
+    nz, nx, ny = cells.shape
+    last_i, last_j, last_k = nx - 1e-9, ny - 1e-9, nz - 1e-9
+    for n in range(len(tips)):
+        x, y, z = tips[n, 0] - origin[0], tips[n, 1] - origin[1], tips[n, 2] - origin[2]
+        u, v, w = directions[n, 0], directions[n, 1], directions[n, 2]
+        i = inverse[0, 0] * x + inverse[0, 1] * y + inverse[0, 2] * z
+        j = inverse[1, 0] * x + inverse[1, 1] * y + inverse[1, 2] * z
+        k = inverse[2, 0] * x + inverse[2, 1] * y + inverse[2, 2] * z
+        di = inverse[0, 0] * u + inverse[0, 1] * v + inverse[0, 2] * w
+        dj = inverse[1, 0] * u + inverse[1, 1] * v + inverse[1, 2] * w
+        dk = inverse[2, 0] * u + inverse[2, 1] * v + inverse[2, 2] * w
+        end, s = lengths[n], 0.0
+        begin = min(zone, end)
+        while s < begin:
+            room = _within(combined, min(max(i - s * di, 0.0), last_i), min(max(j - s * dj, 0.0), last_j),
+                           min(max(k - s * dk, 0.0), last_k)) - radius
+            if room < 0.0:
+                stops[n] = s
+                break
+            s += max(room, _LEAST_STEP)
+        if s < begin:
+            continue
+        s, cleared = begin, begin
+        while True:
+            a, b, c = (min(max(i - s * di, 0.0), last_i), min(max(j - s * dj, 0.0), last_j),
+                       min(max(k - s * dk, 0.0), last_k))
+            room = cells[int(c), int(a), int(b)] * CELL_MM - radius
+            if room < _LEAST_STEP:
+                room = _within(merged, a, b, c) - radius
+                if room < 0.0:
+                    stops[n] = s
+                    break
+            if s - room > cleared:
+                s = cleared
+                continue
+            cleared = s + max(room, _LEAST_STEP)
+            if cleared >= end:
+                if s >= end or room >= _LEAST_STEP:
+                    break
+                cleared = end
+            s = min(s + _STRIDE * room, end) if room >= _LEAST_STEP else cleared
+    return stops
+
+
+@compiled
+def least_slack(combined: Field, bones: Field, combined_cells: State, bone_cells: State, inverse: Array,
+                origin: Array, tips: Array, directions: Array, lengths: Array,
+                zone: float) -> tuple[Array, Array, Array, Array]:
     """Smallest value of two fields along each needle's axis, by steps no longer than the fields allow.
 
     Parameters
@@ -149,6 +254,8 @@ def least_slack(combined: Field, bones: Field, inverse: Array, origin: Array, ti
         Distance less margin, smallest over the structures.
     bones : (z, y, x)
         Distance to bone; only considered farther than `zone` from the tip.
+    combined_cells, bone_cells : uint8
+        `floor_of_cells` of both.
     lengths : (n,) mm
         Tip to entry.
 
@@ -159,22 +266,39 @@ def least_slack(combined: Field, bones: Field, inverse: Array, origin: Array, ti
     """
     count = len(tips)
     slack, slack_at, bone, bone_at = np.empty(count), np.zeros(count), np.empty(count), np.zeros(count)
+    nz, nx, ny = combined_cells.shape
+    last_i, last_j, last_k = nx - 1e-9, ny - 1e-9, nz - 1e-9
     for n in range(count):
-        s, least, least_bone = 0.0, 1e9, 1e9
+        x, y, z = tips[n, 0] - origin[0], tips[n, 1] - origin[1], tips[n, 2] - origin[2]
+        u, v, w = directions[n, 0], directions[n, 1], directions[n, 2]
+        i = inverse[0, 0] * x + inverse[0, 1] * y + inverse[0, 2] * z
+        j = inverse[1, 0] * x + inverse[1, 1] * y + inverse[1, 2] * z
+        k = inverse[2, 0] * x + inverse[2, 1] * y + inverse[2, 2] * z
+        di = inverse[0, 0] * u + inverse[0, 1] * v + inverse[0, 2] * w
+        dj = inverse[1, 0] * u + inverse[1, 1] * v + inverse[1, 2] * w
+        dk = inverse[2, 0] * u + inverse[2, 1] * v + inverse[2, 2] * w
+        s, least, least_bone, end = 0.0, 1e9, 1e9, lengths[n]
         while True:
-            x = tips[n, 0] - s * directions[n, 0]
-            y = tips[n, 1] - s * directions[n, 1]
-            z = tips[n, 2] - s * directions[n, 2]
-            c = trilinear(combined, inverse, origin, x, y, z)
-            b = trilinear(bones, inverse, origin, x, y, z)
-            if c < least:
-                least, slack_at[n] = c, s
-            if s >= zone and b < least_bone:
-                least_bone, bone_at[n] = b, s
-            if s >= lengths[n]:
+            a, b, c = (min(max(i - s * di, 0.0), last_i), min(max(j - s * dj, 0.0), last_j),
+                       min(max(k - s * dk, 0.0), last_k))
+            free = combined_cells[int(c), int(a), int(b)] * CELL_MM - least
+            if free < _LEAST_STEP:
+                value = _within(combined, a, b, c)
+                if value < least:
+                    least, slack_at[n] = value, s
+                free = value - least
+            if s >= zone:
+                room = bone_cells[int(c), int(a), int(b)] * CELL_MM - least_bone
+                if room < _LEAST_STEP:
+                    value = _within(bones, a, b, c)
+                    if value < least_bone:
+                        least_bone, bone_at[n] = value, s
+                    room = value - least_bone
+                free = min(free, room)
+            if s >= end:
                 break
-            free = min(c - least, b - least_bone) if s >= zone else 0.0
-            s = min(s + max(free, _LEAST_STEP), lengths[n])
+            ahead = min(s + max(free, _LEAST_STEP), end)
+            s = min(ahead, zone) if s < zone <= end else ahead
         slack[n], bone[n] = least, least_bone
     return slack, slack_at, bone, bone_at
 

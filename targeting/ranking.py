@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from targeting.assess import Batch, robustness
+from targeting.assess import Batch, measure_path, robustness
 from targeting.procedures import ProcedureKind
 from targeting.scene import Scene
 
@@ -30,6 +30,7 @@ def _angle_comfort(scene: Scene, oblique: Array, tilt: Array) -> tuple[Array, ND
 
 def score(scene: Scene, batch: Batch, which: NDArray[np.intp], *, quick: bool = False) -> tuple[Array, Scores]:
     """(m,) weighted score and each objective of the needles of `which`; `quick` takes their robustness for granted."""
+    measure_path(scene, batch, which[np.isnan(batch.slack[which])])
     procedure = scene.procedure
     longest = procedure.stock[-1].length_mm
     comfort, usual = _angle_comfort(scene, batch.oblique[which], batch.tilt[which])

@@ -8,7 +8,19 @@ from numpy.typing import NDArray
 
 from imaging.volume import Grid
 from targeting.distance import signed_distance
-from targeting.kernels import AIR, INSIDE, OPEN, electrode_along, find_contact, find_exit, least_slack, sample_many
+from targeting.kernels import (
+    AIR,
+    CELL_MM,
+    INSIDE,
+    OPEN,
+    electrode_along,
+    find_contact,
+    find_exit,
+    find_stop,
+    floor_of_cells,
+    least_slack,
+    sample_many,
+)
 from tests.targeting.builders import rotation_about
 from tests.targeting.reference import axis_points, least, sample
 
@@ -48,7 +60,8 @@ def test_sampling_is_trilinear(world: tuple) -> None:
 def test_least_slack_equals_dense_sampling(world: tuple) -> None:
     grid, combined, bones, tips, directions, lengths = world
     inverse, origin = _inverse(grid)
-    slack, slack_at, bone, bone_at = least_slack(combined, bones, inverse, origin, tips, directions, lengths, 3.0)
+    slack, slack_at, bone, bone_at = least_slack(combined, bones, floor_of_cells(combined), floor_of_cells(bones),
+                                                 inverse, origin, tips, directions, lengths, 3.0)
     for n in range(len(tips)):
         dense = least(combined, grid, tips[n], directions[n], lengths[n], 0.0)
         # steps never exceed what the field allows, except the shortest step of 0.5 mm
@@ -57,6 +70,36 @@ def test_least_slack_equals_dense_sampling(world: tuple) -> None:
         dense = least(bones, grid, tips[n], directions[n], lengths[n], 3.0)
         assert dense - 0.06 <= bone[n] <= dense + 0.51
         assert bone_at[n] >= 3.0
+
+
+def test_the_floor_of_a_cell_is_the_least_of_its_corners(world: tuple) -> None:
+    _, field, _, _, _, _ = world
+    floors = floor_of_cells(field)
+    corners = np.stack([field[k:k - 1 or None, j:j - 1 or None, i:i - 1 or None]
+                        for k in (0, 1) for j in (0, 1) for i in (0, 1)]).min(axis=0)
+    least = floors.transpose(0, 2, 1) * CELL_MM
+    assert (least <= np.maximum(corners, 0) + 1e-5).all()
+    assert (least >= np.minimum(corners, 25.5) - CELL_MM - 1e-5).all()
+
+
+@pytest.mark.parametrize("radius", [1.0, 2.0, 3.0])
+def test_shafts_are_stopped_where_dense_sampling_finds_too_little_room(world: tuple, radius: float) -> None:
+    grid, combined, bones, tips, directions, lengths = world
+    inverse, origin = _inverse(grid)
+    merged = np.minimum(combined, bones)
+    stops = find_stop(merged, combined, floor_of_cells(merged), inverse, origin, tips, directions, 3 * lengths, 3.0,
+                      radius)
+    seen = [0, 0]
+    for n in range(len(tips)):
+        s, points = axis_points(tips[n], directions[n], 3 * lengths[n])
+        dense = np.where(s < 3.0, sample(combined, grid, points), sample(merged, grid, points))
+        if np.isnan(stops[n]):
+            assert dense.min() >= radius - 0.26  # half the shortest step
+        else:
+            field = combined if stops[n] < 3.0 else merged
+            assert sample(field, grid, tips[n] - stops[n] * directions[n]) < radius + 1e-4
+        seen[int(np.isnan(stops[n]))] += 1
+    assert min(seen) > 3
 
 
 def test_the_first_contact_is_found(world: tuple) -> None:
