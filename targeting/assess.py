@@ -6,7 +6,7 @@ placed meets the same limits, and every one that fails is kept.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,6 +95,24 @@ class Batch:
         if bad.any():
             self.admitted[which[bad]] = False
             self.broken.append((limit, which[bad], values[bad]))
+
+    def take(self, which: Rows) -> Batch:
+        """A copy of some rows, without what was turned down."""
+        columns = {f.name: getattr(self, f.name)[which].copy() for f in fields(self)
+                   if isinstance(getattr(self, f.name), np.ndarray)}
+        return Batch(self.needles.take(which), electrode={n: c[which].copy() for n, c in self.electrode.items()},
+                     **columns)
+
+    def put(self, rows: Rows, other: Batch, which: Rows) -> None:
+        """Overwrite some rows with rows of another batch of the same procedure."""
+        for f in fields(self):
+            column = getattr(self, f.name)
+            if isinstance(column, np.ndarray):
+                column[rows] = getattr(other, f.name)[which]
+        self.needles.points[rows] = other.needles.points[which]
+        self.needles.directions[rows] = other.needles.directions[which]
+        for name, column in self.electrode.items():
+            column[rows] = other.electrode[name][which]
 
     def left(self) -> Rows:
         """Needles that the next limit is asked of."""

@@ -1,7 +1,7 @@
 """Exact Euclidean distance maps on anisotropic lattices, capped, in numba.
 
-Distances run from voxel centre to the nearest mask voxel's centre. `signed_distance` turns them into a field whose zero
-lies on the face between mask and surroundings: half the smallest spacing is taken off on either side.
+Distances run from voxel centres to the mask's voxels as full boxes, so a field is 0 on the faces between the mask and
+its surroundings and exact at every lattice point; between those it is interpolated.
 """
 
 from __future__ import annotations
@@ -13,32 +13,37 @@ from numpy.typing import NDArray
 
 from targeting.compiled import compiled
 
-__all__ = ["distance_to", "signed_distance"]
+__all__ = ["distance_to", "ellipsoid_reach", "signed_distance"]
 
 Field = NDArray[np.float32]
 
 
 @compiled
 def _first_axis_sweep(mask: NDArray[np.bool_], step: float, cap: float, out: Field) -> None:
-    """Squared distance along x, mm2; at most cap2."""
+    """Squared distance along x to the nearest box, mm2; at most cap2."""
     nz, ny, nx = mask.shape
     far = cap * cap
     for z in range(nz):
         for y in range(ny):
             d = cap
             for x in range(nx):
-                d = 0.0 if mask[z, y, x] else min(d + step, cap)
-                out[z, y, x] = d * d
+                d = -0.5 * step if mask[z, y, x] else min(d + step, cap)
+                out[z, y, x] = max(d, 0.0) ** 2
             d = cap
             for x in range(nx - 1, -1, -1):
-                d = 0.0 if mask[z, y, x] else min(d + step, cap)
-                out[z, y, x] = min(out[z, y, x], d * d, far)
+                d = -0.5 * step if mask[z, y, x] else min(d + step, cap)
+                out[z, y, x] = min(out[z, y, x], max(d, 0.0) ** 2, far)
 
 
 @compiled
 def _lower_envelope(column: Field, n: int, step: float, far: float, place: NDArray[np.int64],
                     border: NDArray[np.float64], result: Field) -> bool:
-    """Squared distance transform of one column (Felzenszwalb and Huttenlocher); False when nothing is near."""
+    """Squared distance of one column to boxes; False when nothing is near.
+
+    The lower envelope of parabolas (Felzenszwalb and Huttenlocher) over all q is built once. A box reaches half a step
+    to either side, so its near face is met by looking half a step to the left and half a step to the right; both are
+    no less than the truth, and one of them, or the column's own value, is the truth.
+    """
     k = -1
     square = step * step
     for q in range(n):
@@ -58,13 +63,14 @@ def _lower_envelope(column: Field, n: int, step: float, far: float, place: NDArr
         border[k] = s
     if k < 0:
         return False
-    last = k
-    k = 0
+    left, right = 0, 0
     for q in range(n):
-        while k < last and border[k + 1] < q:
-            k += 1
-        d = (q - place[k]) * step
-        result[q] = min(d * d + column[place[k]], far)
+        while left < k and border[left + 1] < q - 0.5:
+            left += 1
+        while right < k and border[right + 1] < q + 0.5:
+            right += 1
+        a, b = (q - 0.5 - place[left]) * step, (q + 0.5 - place[right]) * step
+        result[q] = min(min(a * a + column[place[left]], b * b + column[place[right]]), min(column[q], far))
     return True
 
 
@@ -95,7 +101,7 @@ def _sweep(field: Field, axis: int, step: float, far: float) -> None:
 
 
 def distance_to(mask: NDArray[np.bool_], spacing: NDArray[np.float64], cap_mm: float) -> Field:
-    """Distance of every voxel centre to the nearest mask voxel's centre.
+    """Distance of every voxel centre to the nearest mask voxel's box.
 
     Parameters
     ----------
@@ -117,6 +123,16 @@ def distance_to(mask: NDArray[np.bool_], spacing: NDArray[np.float64], cap_mm: f
     return np.sqrt(out, out=out)
 
 
+def _about(mask: NDArray[np.bool_], spacing: NDArray[np.float64], reach_mm: float) -> tuple[slice, slice, slice]:
+    """The part of a lattice that holds everything within `reach_mm` of a mask that is not empty."""
+    out = []
+    for axis in range(3):
+        seen = np.flatnonzero(mask.any(axis=tuple(n for n in range(3) if n != axis)))
+        pad = math.ceil(reach_mm / float(spacing[2 - axis])) + 1
+        out.append(slice(max(int(seen[0]) - pad, 0), int(seen[-1]) + pad + 1))
+    return out[0], out[1], out[2]
+
+
 def signed_distance(mask: NDArray[np.bool_], spacing: NDArray[np.float64], cap_mm: float, depth_mm: float) -> Field:
     """Field with its zero on the mask's voxel faces: positive outside (to `cap_mm`), negative inside (to `depth_mm`).
 
@@ -129,11 +145,14 @@ def signed_distance(mask: NDArray[np.bool_], spacing: NDArray[np.float64], cap_m
     -------
     (z, y, x) float32, mm
     """
-    half = np.float32(0.5 * float(np.min(spacing)))
-    field = distance_to(mask, spacing, cap_mm) - half
+    field = np.full(mask.shape, cap_mm, np.float32)
     if mask.any():
-        field[mask] = half - distance_to(~mask, spacing, depth_mm)[mask]
-    return np.asarray(field, dtype=np.float32)
+        near = _about(mask, spacing, cap_mm)
+        field[near] = distance_to(mask[near], spacing, cap_mm)
+        own = _about(mask, spacing, 0.0)
+        part = mask[own]
+        field[own][part] = -distance_to(~part, spacing, depth_mm)[part]
+    return field
 
 
 def ellipsoid_reach(offset_mm: float, half_length_mm: float, half_width_mm: float) -> float:

@@ -82,7 +82,7 @@ def find_exit(state: State, inverse: Array, origin: Array, tips: Array, directio
     Returns
     -------
     s : (n,) mm
-        Last place inside, to 0.05 mm; `limit` when the needle is still inside there.
+        Last place inside, to 0.01 mm; `limit` when the needle is still inside there.
     how : (n,) int
         AIR at the skin, OPEN where nothing was measured, INSIDE when `limit` was reached.
     """
@@ -103,7 +103,7 @@ def find_exit(state: State, inverse: Array, origin: Array, tips: Array, directio
             if _state(state, inverse, origin, x - t * u, y - t * v, z - t * w) == OPEN:
                 how[n] = OPEN
         low, high = s - _SKIN_STEP, s
-        while high - low > 0.05:
+        while high - low > 0.01:
             mid = 0.5 * (low + high)
             if _state(state, inverse, origin, x - mid * u, y - mid * v, z - mid * w) == INSIDE:
                 low = mid

@@ -1,6 +1,8 @@
-"""Ranking admitted needles: soft objectives, the Pareto set, and what counts as a different choice."""
+"""Ranking admitted needles: soft objectives, what beats what, and what counts as a different choice."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +11,7 @@ from targeting.assess import Batch, measure_path, robustness
 from targeting.procedures import ProcedureKind
 from targeting.scene import Scene
 
-__all__ = ["Scores", "differs", "pareto", "score"]
+__all__ = ["Scores", "beats", "differs", "score"]
 
 Array = NDArray[np.float64]
 #: Angles closer than this are one angle: candidates stand exactly on a band's limit.
@@ -58,18 +60,10 @@ def score(scene: Scene, batch: Batch, which: NDArray[np.intp], *, quick: bool = 
     return np.asarray(np.round(total, 6), dtype=np.float64), scores
 
 
-def pareto(scores: Scores) -> NDArray[np.intp]:
-    """Rows that no other row beats in one objective without losing in another; of equal rows the first."""
-    table = np.round(np.round(np.stack(list(scores.values()), axis=1), 7), 3)
-    order = np.argsort(-table.sum(axis=1), kind="stable")
-    kept: list[int] = []
-    front = np.empty((0, table.shape[1]))
-    for row in order:
-        if len(front) and (front >= table[row]).all(axis=1).any():
-            continue
-        kept.append(int(row))
-        front = np.concatenate([front, table[row][None]])
-    return np.array(sorted(kept), dtype=np.intp)
+def beats(one: Mapping[str, float], other: Mapping[str, float]) -> bool:
+    """Whether one needle is at least as good as another in every objective, to 3 decimals, and better in one."""
+    ahead = [round(value, 3) - round(other[name], 3) for name, value in one.items()]
+    return min(ahead) >= 0 and max(ahead) > 0
 
 
 def differs(scene: Scene, batch: Batch, a: int, other: Batch, b: int) -> bool:

@@ -1,4 +1,4 @@
-"""The search for one target: coarse batch, Pareto set, refinement of different choices, exact confirmation."""
+"""The search for one target: coarse batch, walks from different seeds, exact confirmation, Pareto set."""
 
 from __future__ import annotations
 
@@ -11,15 +11,19 @@ from targeting.assess import Batch, assess
 from targeting.candidates import Needles, around, first_batch
 from targeting.clearance import ClearanceMeter
 from targeting.confirm import Measured, confirm
-from targeting.ranking import differs, pareto, score
+from targeting.ranking import Scores, beats, differs, score
 from targeting.scene import Scene
 
 __all__ = ["Finalist", "SearchResult", "search"]
 
 Array = NDArray[np.float64]
-_REFINEMENTS = ((1.0, 0.5), (0.5, 0.25))
+#: Steps of the walk to a better neighbour: degrees and mm; how often each may be repeated; and what counts as better.
+_REFINEMENTS = ((2.0, 0.8), (1.0, 0.4), (0.5, 0.2))
+_WALKS = 6
+_BETTER = 2e-4
 _SHORTLIST = 400
-_ATTEMPTS = 40
+_SEEDS = 24
+_ATTEMPTS = 80
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,8 +59,24 @@ class SearchResult:
     unconfirmed: int
 
 
+@dataclass(frozen=True, eq=False)
+class _Ranked:
+    """Some rows of a batch, best first, with their weighted score and objectives."""
+
+    batch: Batch
+    rows: NDArray[np.intp]
+    total: Array
+    objectives: Scores
+
+    @classmethod
+    def of(cls, scene: Scene, batch: Batch, rows: NDArray[np.intp]) -> _Ranked:
+        total, objectives = score(scene, batch, rows)
+        order = np.argsort(-total, kind="stable")
+        return cls(batch, rows[order], total[order], {name: values[order] for name, values in objectives.items()})
+
+
 def _shortlist(scene: Scene, batch: Batch) -> NDArray[np.intp]:
-    """The Pareto set of the best admitted needle per direction, best weighted score first."""
+    """The best admitted needle per direction by what is quickly known, best first."""
     admitted = batch.left()
     if not len(admitted):
         return admitted
@@ -64,67 +84,91 @@ def _shortlist(scene: Scene, batch: Batch) -> NDArray[np.intp]:
     keys = np.round(np.stack([batch.oblique[admitted], batch.tilt[admitted]], axis=1), 2)
     order = np.argsort(-quick, kind="stable")
     _, first = np.unique(keys[order], axis=0, return_index=True)
-    best = admitted[order[np.sort(first)][:_SHORTLIST]]
-    total, scores = score(scene, batch, best)
-    front = pareto(scores)
-    rest = np.setdiff1d(np.arange(len(best)), front)
-    ranked = [part[np.argsort(-total[part], kind="stable")] for part in (front, rest)]
-    return np.asarray(best[np.concatenate(ranked)])
+    return np.asarray(admitted[order[np.sort(first)][:_SHORTLIST]])
 
 
-def _refine(scene: Scene, batch: Batch, row: int, allow_open: bool) -> tuple[Batch, int]:
-    """Walk one needle to the best of its neighbours, twice, each time with a finer step."""
-    here, at = batch, row
+def _seeds(scene: Scene, ranked: _Ranked) -> NDArray[np.intp]:
+    """Where to walk from: the best, each apart from the others by half of what makes two choices different."""
+    rule, batch = scene.procedure.search, ranked.batch
+    close = float(np.cos(np.radians(0.5 * rule.different_angle.value)))
+    chosen: list[int] = []
+    for row in ranked.rows:
+        others = np.array(chosen, dtype=np.intp)
+        near = batch.directions[others] @ batch.directions[row] > close
+        near &= np.linalg.norm(batch.entries[others] - batch.entries[row], axis=1) < 0.5 * rule.different_entry.value
+        if not near.any():
+            chosen.append(int(row))
+        if len(chosen) == _SEEDS:
+            break
+    return np.array(chosen, dtype=np.intp)
+
+
+def _refine(scene: Scene, batch: Batch, seeds: NDArray[np.intp], allow_open: bool) -> Batch:
+    """Walk each seed to the best of its neighbours until none is better, then with finer steps; one row per seed."""
+    here = batch.take(seeds)
+    total, _ = score(scene, here, np.arange(len(here)))
     for angle, shift in _REFINEMENTS:
-        start = Needles(here.needles.points[at:at + 1], here.needles.directions[at:at + 1])
-        trial = assess(scene, around(scene, start, angle, shift), allow_open=allow_open)
-        admitted = trial.left()
-        if len(admitted):
-            total, _ = score(scene, trial, admitted)
-            here, at = trial, int(admitted[int(np.argmax(total))])
-    return here, at
-
-
-def _confirm(scene: Scene, meter: ClearanceMeter, batch: Batch, row: int) -> Finalist | None:
-    """Measure a needle on the masks themselves; None when a margin, a bone or the carrier does not hold."""
-    measured = confirm(scene, meter, batch.entries[row], batch.tips[row], batch.directions[row],
-                       float(batch.lengths[row]))
-    if measured.broken:
-        return None
-    total, scores = score(scene, batch, np.array([row]))
-    return Finalist(batch, row, float(total[0]), {name: float(v[0]) for name, v in scores.items()}, measured)
+        active = np.arange(len(here))
+        for _ in range(_WALKS):
+            around_them = around(scene, here.needles.take(active), angle, shift)
+            trial = assess(scene, around_them, allow_open=allow_open)
+            values = np.full(len(trial), -1.0)
+            admitted = trial.left()
+            if len(admitted):
+                values[admitted], _ = score(scene, trial, admitted)
+            table = values.reshape(len(active), -1)
+            best = np.argmax(table, axis=1)
+            better = table[np.arange(len(active)), best] > total[active] + _BETTER
+            if not better.any():
+                break
+            rows = np.flatnonzero(better) * table.shape[1] + best[better]
+            active = active[better]
+            here.put(active, trial, rows)
+            total[active] = values[rows]
+    return here
 
 
 def _finalists(scene: Scene, meter: ClearanceMeter, batch: Batch, allow_open: bool) -> tuple[list[Finalist], int]:
-    """Different choices off the shortlist, refined and confirmed, best first."""
+    """Different choices, refined, confirmed and none beaten by another in everything; best first."""
+    short = _shortlist(scene, batch)
+    if not len(short):
+        return [], 0
+    coarse = _Ranked.of(scene, batch, short)
+    fine = _refine(scene, batch, _seeds(scene, coarse), allow_open)
+    tries = sorted(((-float(total), order, ranked, n)
+                    for order, ranked in enumerate((_Ranked.of(scene, fine, np.arange(len(fine))), coarse))
+                    for n, total in enumerate(ranked.total)), key=lambda t: (t[0], t[1], t[3]))
     chosen: list[Finalist] = []
     failed = 0
-    for row in _shortlist(scene, batch):
+    for _, _, ranked, n in tries:
         if len(chosen) >= int(scene.procedure.search.placements.value) or failed >= _ATTEMPTS:
             break
-        if not all(differs(scene, batch, int(row), f.batch, f.row) for f in chosen):
+        row, objectives = int(ranked.rows[n]), {name: float(v[n]) for name, v in ranked.objectives.items()}
+        if not all(differs(scene, ranked.batch, row, f.batch, f.row) and not beats(f.objectives, objectives)
+                   for f in chosen):
             continue
-        fine, at = _refine(scene, batch, int(row), allow_open)
-        if not all(differs(scene, fine, at, f.batch, f.row) for f in chosen):
-            fine, at = batch, int(row)
-        finalist = _confirm(scene, meter, fine, at)
-        if finalist is None and fine is not batch:
-            finalist = _confirm(scene, meter, batch, int(row))
-        if finalist is None:
+        measured = confirm(scene, meter, ranked.batch.entries[row], ranked.batch.tips[row],
+                           ranked.batch.directions[row], float(ranked.batch.lengths[row]))
+        if measured.broken:
             failed += 1
         else:
-            chosen.append(finalist)
-    return sorted(chosen, key=lambda f: -f.total), failed
+            chosen.append(Finalist(ranked.batch, row, float(ranked.total[n]), objectives, measured))
+    return chosen, failed
 
 
-def search(scene: Scene, meter: ClearanceMeter) -> SearchResult:
+def search(scene: Scene, meter: ClearanceMeter, *, divide: int = 1) -> SearchResult:
     """Find up to the procedure's number of different placements for one target.
 
     Only a target without any is searched once more with closer steps. Paths whose skin is out of view are only
     considered when no path with skin in view is admitted.
+
+    Parameters
+    ----------
+    divide : int
+        Every step between candidates is divided by this.
     """
-    result = _search(scene, meter, first_batch(scene))
-    return result if result.finalists else _search(scene, meter, first_batch(scene, fine=True))
+    result = _search(scene, meter, first_batch(scene, divide=divide))
+    return result if result.finalists else _search(scene, meter, first_batch(scene, fine=True, divide=divide))
 
 
 def _search(scene: Scene, meter: ClearanceMeter, needles: Needles) -> SearchResult:

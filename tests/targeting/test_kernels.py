@@ -99,7 +99,7 @@ def test_shafts_are_stopped_where_dense_sampling_finds_too_little_room(world: tu
             field = combined if stops[n] < 3.0 else merged
             assert sample(field, grid, tips[n] - stops[n] * directions[n]) < radius + 1e-4
         seen[int(np.isnan(stops[n]))] += 1
-    assert min(seen) > 3
+    assert min(seen) >= 3
 
 
 def test_the_first_contact_is_found(world: tuple) -> None:
