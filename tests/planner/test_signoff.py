@@ -40,6 +40,7 @@ def test_the_report_says_who_approved_what_and_keeps_the_watermark_on_the_rest(r
     assert "APPROVED by A. &lt;b&gt;Reader&lt;/b&gt;" in text
     assert "side typed: LEFT; margin:canal overridden: mask too wide; reason: fits the images" in text
     assert "REJECTED by C. Reader" in text
+    assert text.count('<p class="dialline rejected">') == 1
     assert f"EDITED, {WATERMARK}" in text
     assert "needle placed by B. Hand" in text
     assert "older than 365 days" in text
