@@ -11,6 +11,7 @@ from imaging.errors import UsageError
 from planner.console import print_json, print_table, progress_bar, say
 from planner.defaults import DEFAULT_ENGINE, DEFAULT_PROCEDURE
 from planner.exit_codes import ExitCode
+from planner.export_commands import add_export_command
 from planner.options import Debug, Format, Json, TableFormat
 from planner.plugins import NerveplanGroup
 from planner.review_commands import add_review_commands
@@ -247,6 +248,7 @@ def _print_batch_status(folder: Path, as_json: bool) -> None:
 
 
 add_review_commands(app)
+add_export_command(app)
 
 
 def main() -> None:
