@@ -102,6 +102,8 @@ def roots_mask(roots: Sequence[RootModel], behind: Sequence[SideAnatomy | None],
         inside = (away <= root.radius_mm[nearest]) & (np.asarray(bone[cut]) == 0)
         if wall is not None and wall.ventral is not None:
             local = wall.frame.to_side(points, wall.side)
-            inside &= local[..., 1] < wall.ventral[1]
+            # the margin was measured at the neck; higher up the foramen is deeper
+            at_neck = local[..., 2] <= wall.ventral[2] + float(constants("structures")["nerve"]["wall_rise_mm"])
+            inside &= ~at_neck | (local[..., 1] < wall.ventral[1])
         out[cut] |= inside
     return out

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from imaging.geometry import Side, VertebralFrame, to_index, to_world
+from imaging.geometry import Side, VertebralFrame, to_index
 from imaging.volume import Grid
 from segmentation.shape import FrameBlock
 
@@ -88,7 +88,7 @@ class Corridor:
         points = tips[through, None] - back[..., None] * directions[through, None]
         for n, field in enumerate((self.medial, self.inferior, self.depth)):
             values = _sample(field, self.grid, points.reshape(-1, 3), 0.0)
-            out[through, n] = values.reshape(len(through), -1).min(axis=1)
+            out[through, n] = values.reshape(len(through), steps).min(axis=1)
         return out
 
 
@@ -132,7 +132,7 @@ class TipRegion:
         back = np.arange(0.0, zone_mm + 1e-6, _PATH_STEP_MM)
         points = tips[:, None] - back[:, None] * directions[:, None]
         values = _sample(self.bones, self.grid, points.reshape(-1, 3), 1e3)
-        return np.asarray(values.reshape(len(tips), -1).min(axis=1))
+        return np.asarray(values.reshape(len(tips), len(back)).min(axis=1))
 
     def place(self, tip: Array) -> str:
         """The part of the region a tip lies in."""
@@ -176,21 +176,26 @@ def tip_region(block: FrameBlock, side: Side, parts: Sequence[tuple[str, NDArray
     if not allowed.any():
         return None
     outside = ndimage.distance_transform_edt(~allowed).astype(np.float32) * np.float32(block.step)
-    grid, aims, places = block_grid(block), [], []
+    aims, places = [], []
     for name, mask in parts:
         # aims keep one lattice step from the region's edge where the part is wide enough
         core = ndimage.binary_erosion(mask)
         k, j, i = np.nonzero(core if core.any() else mask)
         if not len(k):
             continue
-        world = to_world(grid, np.stack([i, j, k], axis=1))
-        away = np.round(block.frame.to_side(world, side) - best, 3)
-        # ordered along the side's own axes, so that a mirrored patient gives mirrored aims
-        order = np.lexsort((away[:, 0], away[:, 1], away[:, 2], np.round(np.linalg.norm(away, axis=1), 3)))
-        world = world[order]
-        chosen = spread(world, 0, gap_mm, most)
-        aims.append(world[chosen])
+        # along the side's own axes and on the lattice itself, so that a mirrored patient gives mirrored aims
+        local = np.column_stack([side.sign * block.lateral[i], block.posterior[j], block.superior[k]])
+        local = local[_outward(local, best)]
+        chosen = local[spread(local, 0, gap_mm, most)]
+        aims.append(chosen)
         places += [name] * len(chosen)
     points = np.concatenate(aims)
-    first = np.argsort(np.round(np.linalg.norm(block.frame.to_side(points, side) - best, axis=1), 3), kind="stable")
-    return TipRegion(grid, outside, bones, points[first], tuple(places[n] for n in first), words, corridor)
+    order = _outward(points, best)
+    return TipRegion(block_grid(block), outside, bones, block.frame.from_side(points[order], side),
+                     tuple(places[n] for n in order), words, corridor)
+
+
+def _outward(points: Array, best: Array) -> NDArray[np.intp]:
+    """The order of (n, 3) lattice points from `best` outward, ties by their coordinates."""
+    away = points - best
+    return np.lexsort((away[:, 0], away[:, 1], away[:, 2], np.round((away**2).sum(axis=1), 6)))

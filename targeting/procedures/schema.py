@@ -14,7 +14,7 @@ from typing import Any
 from segmentation.anatomy import Nerve, StructureName, parse_joint
 from targeting.constants import Constant, Interval, Numbers, data_error, quantity, section
 from targeting.model import Needle
-from targeting.procedures.sites import SITE_RULES, Site, SiteRule
+from targeting.procedures.sites import SITE_RULES, SUPERIOR_NERVES, Quadrant, Site, SiteRule
 
 __all__ = [
     "AngleBand", "Capture", "Electrode", "Generator", "Procedure", "ProcedureKind", "Reach", "SearchRule",
@@ -210,7 +210,8 @@ class Procedure:
     Attributes
     ----------
     site : Site
-        What is aimed at; `joints` are those of a procedure that aims at facet joints.
+        What is aimed at; `joints` are those of a procedure that aims at facet joints, `quadrant` is the part of a
+        foramen that one aims at.
     site_rule : SiteRule or None
         Where a tip may end when it is no nerve that is aimed at.
     required : tuple of StructureName
@@ -250,6 +251,7 @@ class Procedure:
     site: Site = Site.NERVE
     site_rule: SiteRule | None = None
     joints: tuple[str, ...] = ()
+    quadrant: Quadrant | None = None
 
     @property
     def target(self) -> TargetRule:
@@ -287,6 +289,19 @@ def _aim(name: str) -> Nerve | str | None:
     return parse_joint(name) if "/" in name else Nerve(name)
 
 
+def _quadrant(data: Mapping[str, Any], site: Site) -> Quadrant | None:
+    """The part of a foramen that is aimed at; its superior half only where that is allowed."""
+    if (site is Site.FORAMEN) != ("quadrant" in data):
+        raise data_error(data["name"], "a quadrant belongs to procedures that aim at a foramen, and only there")
+    if site is not Site.FORAMEN:
+        return None
+    quadrant = Quadrant(data["quadrant"])
+    wrong = [n for n in data["nerves"] if Nerve(n) not in SUPERIOR_NERVES]
+    if quadrant is Quadrant.POSTEROSUPERIOR and wrong:
+        raise data_error(data["name"], f"the superior half of the foramen is not aimed at for {', '.join(wrong)}")
+    return quadrant
+
+
 def parse_procedure(data: Mapping[str, Any]) -> Procedure:
     """A procedure from the parsed TOML of one file; anything amiss is a ValueError that names the place."""
     kind = ProcedureKind(data["kind"])
@@ -315,4 +330,4 @@ def parse_procedure(data: Mapping[str, Any]) -> Procedure:
         generator=section(Generator, data["generator"], "generator") if "generator" in data else None,
         may_cross=tuple(data["may_cross"]), notices=tuple(data["notices"]), site=site,
         site_rule=section(SITE_RULES[site], data["site_rule"], "site_rule") if site in SITE_RULES else None,
-        joints=tuple(parse_joint(j) for j in data.get("joints", ())))
+        joints=tuple(parse_joint(j) for j in data.get("joints", ())), quadrant=_quadrant(data, site))

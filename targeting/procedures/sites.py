@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from segmentation.anatomy import Nerve
 from targeting.constants import Constant, Interval
 
-__all__ = ["SITE_RULES", "BodyRule", "FacetRule", "Site", "SiteRule"]
+__all__ = ["SITE_RULES", "SUPERIOR_NERVES", "BodyRule", "FacetRule", "ForamenRule", "Quadrant", "Site", "SiteRule"]
 
 
 class Site(StrEnum):
@@ -15,7 +16,20 @@ class Site(StrEnum):
 
     NERVE = "nerve"
     FACET_JOINT = "facet_joint"
+    FORAMEN = "foramen"
     VERTEBRAL_BODY = "vertebral_body"
+
+
+class Quadrant(StrEnum):
+    """Part of a foramen, seen from the side."""
+
+    POSTEROSUPERIOR = "posterosuperior"
+    POSTEROINFERIOR = "posteroinferior"
+
+
+#: Clinical specification rule 26: the superior half of the foramina of T8 to L3, where 96-97 percent of the arteries to
+#: the cord run (Murthy 2010, Gregg 2017), is never aimed at; no procedure file can change that.
+SUPERIOR_NERVES = (Nerve.L4_SN, Nerve.L5_SN)
 
 
 @dataclass(frozen=True)
@@ -109,4 +123,33 @@ class BodyRule(SiteRule):
     pedicle_behind: Constant
 
 
-SITE_RULES: dict[Site, type[SiteRule]] = {Site.FACET_JOINT: FacetRule, Site.VERTEBRAL_BODY: BodyRule}
+@dataclass(frozen=True)
+class ForamenRule(SiteRule):
+    """Where a tip may end in an intervertebral foramen.
+
+    Attributes
+    ----------
+    lateral : Interval
+        Of the middle of the upper pedicle, mm.
+    height : Interval
+        A foramen between the pedicles lower or higher than this was not found, mm.
+    free : Constant
+        A place lies at least this far from bone, mm.
+    off_bone : Constant
+        And within this distance of the carrier, mm.
+    nerve_gap : Constant
+        And at least this far from the modelled nerve, mm.
+    modelled : Constant
+        Confidence of a place that rests on a modelled nerve.
+    """
+
+    lateral: Interval
+    height: Interval
+    free: Constant
+    off_bone: Constant
+    nerve_gap: Constant
+    modelled: Constant
+
+
+SITE_RULES: dict[Site, type[SiteRule]] = {
+    Site.FACET_JOINT: FacetRule, Site.FORAMEN: ForamenRule, Site.VERTEBRAL_BODY: BodyRule}

@@ -102,6 +102,6 @@ def site_target(procedure: Procedure, rule: SiteRule, *, nerve: Nerve | None, na
                          ("no nerve course is aimed at",))
     words = name.replace(" ", "-").replace("/", "-")
     return Target(
-        f"{procedure.name}:{words}:{carrier.name}:{side.value}", procedure.name, nerve, name, carrier, side,
-        joints, position, course, rule.sigma.value**2 * np.eye(3), min(c for c, _ in checks),
+        f"{procedure.name}:{words}:{carrier.name}:{side.value}", procedure.name, nerve, name, carrier, side, joints,
+        position, course, rule.sigma.value**2 * np.eye(3), min(c for c, _ in checks),
         tuple(dict.fromkeys(reason for c, reason in checks if c < 0.9)), region=region, place=place)

@@ -16,6 +16,7 @@ from targeting.procedures.sites import Site
 from targeting.sites.body import body_target
 from targeting.sites.common import Anatomy, NoSite
 from targeting.sites.facet import bones_of_joint, facet_target
+from targeting.sites.foramen import foramen_target
 
 __all__ = ["make_site_targets"]
 
@@ -37,9 +38,10 @@ def _joint_place(procedure: Procedure, joint: str) -> _Place:
                   lambda anatomy, side: facet_target(anatomy, procedure, joint, side))
 
 
-def _body_place(procedure: Procedure, nerve: Nerve) -> _Place:
+def _nerve_place(procedure: Procedure, nerve: Nerve) -> _Place:
+    make = body_target if procedure.site is Site.VERTEBRAL_BODY else foramen_target
     return _Place(nerve, nerve.value, carrier_of(nerve).value,
-                  lambda anatomy, side: body_target(anatomy, procedure, nerve, side))
+                  lambda anatomy, side: make(anatomy, procedure, nerve, side))
 
 
 def _places(procedure: Procedure, nerves: Sequence[Nerve] | None, joints: Sequence[str] | None) -> list[_Place]:
@@ -54,7 +56,7 @@ def _places(procedure: Procedure, nerves: Sequence[Nerve] | None, joints: Sequen
                          f"{', '.join(known)}")
     if by_joint:
         return [_joint_place(procedure, j) for j in procedure.joints if not asked or j in asked]
-    return [_body_place(procedure, n) for n in procedure.nerves if not asked or n.value in asked]
+    return [_nerve_place(procedure, n) for n in procedure.nerves if not asked or n.value in asked]
 
 
 def make_site_targets(spine: Spine, procedure: Procedure, nerves: Sequence[Nerve] | None,

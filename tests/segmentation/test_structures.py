@@ -7,11 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from imaging.geometry import Side, VertebralFrame
 from imaging.volume import Grid, Volume
 from sample_data.phantom import Phantom
 from segmentation.anatomy import LandmarkName, StructureName
 from segmentation.assemble import build_spine
+from segmentation.foramina import RootModel, roots_mask
 from segmentation.labels import import_labels
+from segmentation.landmarks import SideAnatomy
 from segmentation.spine import StructureOrigin
 from segmentation.structures import air_structures, complete, metal_structure
 
@@ -92,3 +95,16 @@ def test_labels_from_a_file_are_left_as_they_are(phantom: Phantom, phantom_volum
     labels = np.where(phantom.labels == 22, phantom.labels, 0)
     seg = import_labels((labels, phantom_volume.grid), "verse")
     assert (build_spine(seg, phantom_volume).labels == seg.labels).all()
+
+
+def test_the_wall_of_the_foramen_holds_at_the_neck_and_not_above_it() -> None:
+    """A nerve under its pedicle, far above the neck of the process below, stays whole."""
+    grid = Grid((60, 60, 60), np.diag([1.0, 1.0, 1.0, 1.0]))
+    frame = VertebralFrame(np.array([30.0, 30.0, 10.0]), np.array([1.0, 0, 0]), np.array([0, 1.0, 0]),
+                           np.array([0, 0, 1.0]))
+    ventral = np.array([0.0, 0.0, 5.0])
+    wall = SideAnatomy(Side.LEFT, frame, ventral, ventral, None, 1.0, ())
+    for height, kept in ((35.0, True), (15.0, False)):
+        path = np.column_stack([np.linspace(20.0, 40.0, 41), np.full(41, 36.0), np.full(41, height)])
+        root = RootModel("L4", Side.LEFT, path, np.full(41, 2.0))
+        assert roots_mask([root], [wall], grid, np.zeros(grid.shape, np.uint8)).any() == kept

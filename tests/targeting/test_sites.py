@@ -1,4 +1,4 @@
-"""Facet joints and vertebral bodies on the phantom: each hard limit measured again by brute force on its masks."""
+"""Facet joints, foramina and vertebral bodies on the phantom: each hard limit measured again by brute force."""
 
 from __future__ import annotations
 
@@ -10,23 +10,29 @@ import pytest
 
 from imaging.errors import UsageError
 from imaging.geometry import Side, to_index
-from segmentation.anatomy import LandmarkName, Nerve
+from segmentation.anatomy import LandmarkName, Nerve, StructureName
 from segmentation.spine import Numbering, NumberingStatus, NumberingTier, Spine
 from targeting.evaluation import Evaluator
 from targeting.model import Proposal, ProposalStatus, RejectionReason
 from targeting.planning import propose
 from targeting.procedures import Procedure, load_procedure
+from targeting.procedures.files import procedure_data
+from targeting.procedures.schema import parse_procedure
 from targeting.targets import make_targets
-from tests.targeting.builders import lumbar_spine, lumbar_volume, mirrored
+from tests.targeting.builders import lumbar_spine, lumbar_volume, mirrored, with_structure
 from tests.targeting.oracle import Voxels, faults
 
 FACET, BODY = load_procedure("lumbar-facet-joint-injection"), load_procedure("basivertebral-nerve-ablation")
-PROCEDURES = [FACET, BODY]
-IDS = ["facet", "body"]
+INFERIOR = load_procedure("lumbar-transforaminal-posteroinferior")
+SUPERIOR = load_procedure("lumbar-transforaminal-subpedicular")
+PROCEDURES = [FACET, BODY, INFERIOR, SUPERIOR]
+IDS = ["facet", "body", "inferior", "superior"]
+_ASKED = {FACET.name: {"joints": ["L3/4"]}, BODY.name: {"nerves": [Nerve.L4_BVN]},
+          INFERIOR.name: {"nerves": [Nerve.L3_SN]}, SUPERIOR.name: {"nerves": [Nerve.L4_SN]}}
 
 
 def _asked(procedure: Procedure) -> dict[str, list]:
-    return {"joints": ["L3/4"]} if procedure is FACET else {"nerves": [Nerve.L4_BVN]}
+    return _ASKED[procedure.name]
 
 
 def _plan(spine: Spine, procedure: Procedure, side: Side = Side.LEFT, volume=None) -> Proposal:
@@ -85,6 +91,12 @@ def _first_outside(bone: Voxels, point: np.ndarray, step: np.ndarray) -> float:
     return 0.25 * float(np.argmin(np.append(bone.inside(way), False)))
 
 
+def _first_inside(bone: Voxels, point: np.ndarray, step: np.ndarray) -> float:
+    """mm from a point along a direction to where the mask begins; 60 when it does not."""
+    way = point + np.arange(0.0, 60.0, 0.25)[:, None] * step
+    return 0.25 * float(np.argmax(np.append(bone.inside(way), True)))
+
+
 def test_a_basivertebral_tip_and_its_corridor_keep_rule_25() -> None:
     spine, proposal = lumbar_spine(), _usual(BODY.name)
     vertebra, bone, side = spine.vertebra("L4"), _voxels(spine, "L4"), proposal.target.side
@@ -111,6 +123,62 @@ def test_a_basivertebral_tip_and_its_corridor_keep_rule_25() -> None:
         for point in points:
             assert _first_outside(bone, point, -frame.lateral(side)) >= need
             assert _first_outside(bone, point, -frame.superior) >= need
+
+
+@pytest.mark.parametrize(("procedure", "upper", "lower"), [(INFERIOR, "L3", "L4"), (SUPERIOR, "L4", "L5")],
+                         ids=["inferior", "superior"])
+def test_a_foraminal_tip_lies_in_its_quadrant_beside_the_nerve(procedure: Procedure, upper: str, lower: str) -> None:
+    """Rules 26 and 32: never in the superior half above L4, behind the middle, outside nerve, canal and bone."""
+    spine, proposal = lumbar_spine(), _usual(procedure.name)
+    side, frame = proposal.target.side, spine.vertebra(upper).frame
+    nerve, canal = (Voxels(spine.structures[name].mask, spine.grid) for name in ("foramen_contents", "canal"))
+    bones = [_voxels(spine, level) for level in (upper, lower)]
+    assert proposal.target.carrier.name == (upper if procedure is SUPERIOR else lower)
+    pedicle = spine.vertebra(upper).landmarks[LandmarkName(f"pedicle_center_{side.value.lower()}")].position
+    under = pedicle - _first_outside(bones[0], pedicle, -frame.superior) * frame.superior
+    floor = under - 1.0 * frame.superior
+    floor = floor - _first_inside(bones[1], floor, -frame.superior) * frame.superior
+    middle = 0.5 * (frame.to_local(under)[2] + frame.to_local(floor)[2])
+    assert 8.0 <= frame.to_local(under)[2] - frame.to_local(floor)[2] <= 30.0
+    for placement in proposal.placements:
+        tip = placement.needles[0].tip
+        above = frame.to_local(tip)[2] - middle
+        assert above >= -bones[0].half if procedure is SUPERIOR else above <= bones[0].half
+        assert nerve.signed(tip[None])[0] >= 1.0
+        assert canal.signed(tip[None])[0] >= 3.0
+        assert min(bone.signed(tip[None])[0] for bone in bones) > 0
+        # behind the middle between the posterior wall of the bodies and the first bone behind the tip
+        to_back = min(_first_inside(bone, tip, frame.posterior) for bone in bones)
+        wall = np.interp(-frame.to_local(tip)[2], [0.0, -frame.to_local(spine.vertebra(lower).frame.origin)[2]],
+                         [0.0, frame.to_local(spine.vertebra(lower).frame.origin)[1]])
+        assert to_back <= frame.to_local(tip)[1] - wall + bones[0].half
+        beside = frame.to_side(tip, side)[0] - frame.to_side(pedicle, side)[0]
+        assert procedure.site_rule.lateral.low - 1.0 <= beside <= procedure.site_rule.lateral.high + 1.0
+
+
+def test_the_superior_half_is_refused_above_l4() -> None:
+    """Rule 26, whatever a file says."""
+    data = procedure_data(SUPERIOR.name)
+    with pytest.raises(ValueError, match=r"superior half .* L3 SN"):
+        parse_procedure({**data, "nerves": ["L3 SN", "L4 SN"]})
+    assert {n.value for n in SUPERIOR.nerves} == {"L4 SN", "L5 SN"}
+    assert "vascular warning" in SUPERIOR.notices[0]
+    with pytest.raises(UsageError):
+        make_targets(lumbar_spine(), SUPERIOR, nerves=[Nerve.L3_SN])
+    spine, target = lumbar_spine(), make_targets(lumbar_spine(), INFERIOR, nerves=[Nerve.L3_SN]).targets[0]
+    pedicle = spine.vertebra("L3").landmarks[LandmarkName("pedicle_center_left")].position
+    under = pedicle - 9.0 * spine.vertebra("L3").frame.superior
+    found = Evaluator(spine, INFERIOR, None, [target]).evaluate(
+        target, None, under, direction=-spine.vertebra("L3").frame.posterior)
+    assert found.status is ProposalStatus.NONE
+    assert any("outside the posteroinferior quadrant" in b.sentence for b in found.placement.broken)
+
+
+def test_a_foramen_without_its_nerve_is_not_aimed_at() -> None:
+    spine = lumbar_spine()
+    assert "was not computed" in _reason(with_structure(spine, StructureName.FORAMEN_CONTENTS, None), INFERIOR)
+    none = np.zeros(spine.grid.shape, np.bool_)
+    assert "no spinal nerve" in _reason(with_structure(spine, StructureName.FORAMEN_CONTENTS, none), INFERIOR)
 
 
 @pytest.mark.parametrize("procedure", PROCEDURES, ids=IDS)
