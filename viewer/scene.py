@@ -184,6 +184,7 @@ class Scene3D:
             self.editor.drag(held, origin + np.asarray(event.position)[::-1] - start)
             event.handled = True
             yield
+        self.editor.drag(held, origin + np.asarray(event.position)[::-1] - start)
         viewer.scene.camera.mouse_pan = True
         self.editor.keep()
 
