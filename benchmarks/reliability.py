@@ -60,7 +60,8 @@ def _edit(review: Review, who: str, number: int) -> None:
     review.edit(proposal.target.id, replace(shown, why=f"{who} {number}"), who, reason=str(number))
 
 
-def _edit_without_end(folder: Path, first: int, tell: Connection) -> None:
+def _edit_without_end(folder: Path, first: int, hear: Connection, tell: Connection) -> None:
+    hear.close()  # so that telling fails, and this process ends, when nobody listens any more
     review = Review.open(folder, volume=False)
     number = first
     while True:
@@ -77,7 +78,7 @@ def _numbers(review: Review, who: str) -> list[int]:
 def _killed_once(folder: Path, first: int, wait_s: float, skip: int) -> tuple[int, int]:
     """Kill a child `wait_s` after its save number `skip` began; the last save begun and the last one finished."""
     hear, tell = _FORK.Pipe(duplex=False)
-    child = _FORK.Process(target=_edit_without_end, args=(folder, first, tell))
+    child = _FORK.Process(target=_edit_without_end, args=(folder, first, hear, tell))
     child.start()
     tell.close()
     begun = saved = first - 1

@@ -179,9 +179,19 @@ def _signatures(entries: Sequence[Entry], public_key: str | None) -> tuple[list[
     return problems, notes, through
 
 
+def _waits(folder: Path, state: Fold) -> bool:
+    """Whether ``plan.json`` is behind the journal, as after a save that was killed."""
+    try:
+        return int(json.loads((folder / PLAN_FILE).read_bytes())["journal"]["length"]) < len(state.entries)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
 def _notes(folder: Path, state: Fold) -> Iterator[str]:
     if not (folder / SOURCE_FILE).is_file() and SOURCE_FILE in state.files:
         yield f"{SOURCE_FILE} is not there: the folder does not say where its scan is"
+    if _waits(folder, state):
+        yield f"{PLAN_FILE} was not written yet after the last entry; opening the plan for review brings it up to date"
     if REPORT_FILE in state.files and state.drawn_at < len(state.entries):
         yield (f"the report shows the plan after entry {state.drawn_at} of {len(state.entries)}; draw it again with "
                "'nerveplan report'")

@@ -23,6 +23,7 @@ from planner.loading import load_plan
 from planner.locking import ConflictError
 from planner.plan import PlanState, TargetState
 from planner.review import Review
+from planner.verifying import verify_folder
 from planner.words import best_placement
 from segmentation.anatomy import StructureName
 from targeting.model import Placement, Rejection, RejectionReason
@@ -301,6 +302,9 @@ def test_a_save_that_stops_between_its_files_is_the_old_or_the_new_state(
         review.edit(RIGHT, moved(review, RIGHT, 1.0), "A. Reader")
     monkeypatch.undo()
     expected = before if killed_before == 1 else None
+    checked = verify_folder(folder)
+    assert not checked.altered
+    assert any("was not written yet" in note for note in checked.notes) is (killed_before == 2)
     assert load_plan(folder, volume=False).state is PlanState.EDITED
     after = opened(folder)
     assert (after.document == before) is (expected is before)
