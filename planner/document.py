@@ -15,7 +15,16 @@ from imaging.volume import Grid
 from planner.plan import BANNER, Plan, PlanRequest
 from segmentation.spine import NerveCourse, Spine, Vertebra
 from targeting.lesion import UNCALIBRATED
-from targeting.model import LesionEffect, NeedlePose, Placement, Proposal, Rejection, Target, confidence_word
+from targeting.model import (
+    CapturePoint,
+    LesionEffect,
+    NeedlePose,
+    Placement,
+    Proposal,
+    Rejection,
+    Target,
+    confidence_word,
+)
 
 __all__ = ["PLAN_SCHEMA", "finding_entry", "level_order", "placement_document", "request_document", "to_document"]
 
@@ -184,6 +193,11 @@ def _lesion(lesion: LesionEffect) -> dict[str, Any]:
     }
 
 
+def _curve(points: Iterable[CapturePoint]) -> list[dict[str, Any]]:
+    return [{"placement_sigma_mm": _number(point.placement_sigma_mm, _LENGTH_DECIMALS), "p": _share(point.p, "curve")}
+            for point in points]
+
+
 def placement_document(placement: Placement) -> dict[str, Any]:
     """One placement as it is written in ``plan.json`` and in a journal entry."""
     return {
@@ -195,11 +209,12 @@ def placement_document(placement: Placement) -> dict[str, Any]:
         "margins_mm": {name: _number(value, _LENGTH_DECIMALS) for name, value in _by_name(placement.margins_mm)},
         "margins_met": bool(placement.margins_met), "may_cross": sorted(placement.may_cross),
         "may_cross_midline": bool(placement.may_cross_midline),
-        "capture": {"curve": [{"placement_sigma_mm": _number(point.placement_sigma_mm, _LENGTH_DECIMALS),
-                               "p": _share(point.p, "capture")} for point in placement.capture],
-                    "assumptions": list(placement.capture_assumptions)},
+        "capture": {"curve": _curve(placement.capture), "assumptions": list(placement.capture_assumptions)},
         "objectives": {str(name): _number(value, _SHARE_DECIMALS)
                        for name, value in sorted(placement.objectives.items())},
+        "margin_probability": {
+            str(c.structure.value): {"margin_mm": _number(c.margin_mm, _LENGTH_DECIMALS), "curve": _curve(c.curve)}
+            for c in placement.margin_curves},
         "lesion": None if placement.lesion is None else _lesion(placement.lesion),
         "why": placement.why, "placed_by": placement.placed_by,
         "broken": [_rejection(r) for r in placement.broken],

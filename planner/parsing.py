@@ -34,6 +34,7 @@ from targeting.model import (
     CapturePoint,
     LesionEffect,
     LesionSetting,
+    MarginCurve,
     Needle,
     NeedlePose,
     Placement,
@@ -184,6 +185,10 @@ def _pose(n: Document) -> NeedlePose:
         ct["entry_above_target_mm"])
 
 
+def _curve(points: list[Document]) -> tuple[CapturePoint, ...]:
+    return tuple(CapturePoint(c["placement_sigma_mm"], c["p"]) for c in points)
+
+
 def parse_placement(p: Document) -> Placement:
     """One placement as it is written in ``plan.json`` or a journal entry."""
     capture = p["capture"]
@@ -192,10 +197,11 @@ def parse_placement(p: Document) -> Placement:
         {StructureName(name): value for name, value in p["clearance_mm"].items()},
         {StructureName(name): words for name, words in p["clearance_reason"].items()},
         {StructureName(name): value for name, value in p["margins_mm"].items()}, p["margins_met"],
-        tuple(CapturePoint(c["placement_sigma_mm"], c["p"]) for c in capture["curve"]), tuple(capture["assumptions"]),
+        _curve(capture["curve"]), tuple(capture["assumptions"]),
         {name: float("nan") if value is None else value for name, value in p["objectives"].items()}, p["why"],
         tuple(p["may_cross"]), p["may_cross_midline"], p["placed_by"], _rejections(p["broken"]),
-        _lesion(p["lesion"]))
+        _lesion(p["lesion"]), tuple(MarginCurve(StructureName(name), entry["margin_mm"], _curve(entry["curve"]))
+                                    for name, entry in p["margin_probability"].items()))
 
 
 def _lesion(entry: Document | None) -> LesionEffect | None:

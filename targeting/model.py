@@ -15,9 +15,9 @@ from segmentation.spine import NerveCourse, Vertebra
 from targeting.region import TipRegion
 
 __all__ = [
-    "CapturePoint", "ConfidenceWord", "Evaluation", "LesionEffect", "LesionSetting", "MissingTarget", "Needle",
-    "NeedlePose", "Placement", "PlacementKind", "Proposal", "ProposalStatus", "Rejection", "RejectionReason",
-    "Target", "TargetList", "confidence_word",
+    "CapturePoint", "ConfidenceWord", "Evaluation", "LesionEffect", "LesionSetting", "MarginCurve", "MissingTarget",
+    "Needle", "NeedlePose", "Placement", "PlacementKind", "Proposal", "ProposalStatus", "Rejection",
+    "RejectionReason", "Target", "TargetList", "confidence_word",
 ]
 
 Array = NDArray[np.float64]
@@ -225,10 +225,19 @@ class NeedlePose:
 
 @dataclass(frozen=True)
 class CapturePoint:
-    """Probability that the nerve is caught when the operator's placement error per axis is `placement_sigma_mm`."""
+    """A probability (of capture, of a margin) when the operator's placement error per axis is `placement_sigma_mm`."""
 
     placement_sigma_mm: float
     p: float
+
+
+@dataclass(frozen=True)
+class MarginCurve:
+    """Probability that a structure's margin holds, over the operator's placement error (see `targeting.margins`)."""
+
+    structure: StructureName
+    margin_mm: float
+    curve: tuple[CapturePoint, ...]
 
 
 @dataclass(frozen=True, order=True)
@@ -318,6 +327,8 @@ class Placement:
         Who placed it by hand, as typed; empty when the search did.
     broken : tuple of Rejection
         Hard limits it does not keep, margins included; only a placement by hand can have any.
+    margin_curves : tuple of MarginCurve
+        How likely the tightest margins still hold when the needle is misplaced.
     lesion : LesionEffect or None
         What the heat would do there; None for a procedure without, or an electrode and setting that was not computed.
     """
@@ -338,6 +349,7 @@ class Placement:
     placed_by: str = ""
     broken: tuple[Rejection, ...] = ()
     lesion: LesionEffect | None = None
+    margin_curves: tuple[MarginCurve, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

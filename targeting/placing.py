@@ -14,6 +14,7 @@ from targeting.clearance import Boxes
 from targeting.confirm import Measured
 from targeting.lesion import lesion_effect, lesion_of
 from targeting.limits import structure_words
+from targeting.margins import margin_curves
 from targeting.model import CapturePoint, LesionEffect, Needle, Placement, PlacementKind, RejectionReason
 from targeting.needles import choose_needle
 from targeting.procedures import ProcedureKind
@@ -169,6 +170,7 @@ def make_placement(scene: Scene, batch: Batch, row: int, measured: Measured, obj
     lesion = _lesion(scene, needle, tip, direction, structures)
     margins = {name: c.value for name, c in scene.procedure.margins.items() if measured.clearance[name] is not None}
     capture, assumptions = _captured(scene, tip, direction)
+    curves = margin_curves(scene.procedure, measured.clearance, batch.entries[row], tip, structures)
     own = scene.target.carrier.name
     may_cross = tuple(own if name == "carrier" else name for name in scene.procedure.may_cross)
     return Placement(
@@ -177,4 +179,5 @@ def make_placement(scene: Scene, batch: Batch, row: int, measured: Measured, obj
         margins_met=all(b.reason is not RejectionReason.MARGIN for b in measured.broken),
         capture=capture, capture_assumptions=assumptions,
         objectives={name: round(value, 6) for name, value in objectives.items()},
-        why=_why(scene, batch, row, measured, pose.length_mm, reserve, lesion), may_cross=may_cross, lesion=lesion)
+        why=_why(scene, batch, row, measured, pose.length_mm, reserve, lesion), may_cross=may_cross, lesion=lesion,
+        margin_curves=curves)

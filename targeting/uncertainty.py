@@ -6,10 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
+from segmentation.anatomy import LandmarkName
 from targeting.model import CapturePoint, Target
 from targeting.procedures import Procedure, ProcedureKind
 
-__all__ = ["capture_assumptions", "capture_curve", "disc_probability", "reached_assumptions"]
+__all__ = ["capture_assumptions", "capture_curve", "disc_probability", "landmark_covariance", "reached_assumptions"]
 
 Array = NDArray[np.float64]
 _REACHES = {ProcedureKind.BLOCK: "the injected volume", ProcedureKind.RF: "an active tip's lesion",
@@ -44,9 +45,20 @@ def _across(direction: Array) -> Array:
     return np.asarray(np.linalg.svd(direction[None])[2][1:].T)
 
 
+def _sigma(covariance: Array) -> float:
+    """Root mean variance per axis, mm."""
+    return float(np.sqrt(np.trace(covariance) / 3.0))
+
+
+def landmark_covariance(target: Target) -> Array:
+    """(3, 3) mm2 of the junction the target was measured from; 0 where there is none, as of a target placed by hand."""
+    mark = target.carrier.landmarks.get(LandmarkName(f"sap_tp_junction_{target.side.value.lower()}"))
+    return np.zeros((3, 3)) if mark is None or target.placed_by else np.asarray(mark.covariance)
+
+
 def _curve(target: Target, offset: Array, tangent: Array, radius_mm: float, sigmas: tuple[float, ...]) -> list[float]:
     plane = _across(tangent)
-    own, shift = plane.T @ target.covariance @ plane, plane.T @ offset
+    own, shift = plane.T @ (target.covariance + landmark_covariance(target)) @ plane, plane.T @ offset
     return [disc_probability(shift, own + sigma**2 * np.eye(2), radius_mm) for sigma in sigmas]
 
 
@@ -76,6 +88,8 @@ def capture_assumptions(target: Target, procedure: Procedure, offset: Array, tan
         f"at placement sigma 2 mm: {low:.2f} with a reach of {rule.radius_low.value:g} mm, "
         f"{high:.2f} with {rule.radius_high.value:g} mm",
         "nerve, landmark and placement errors are independent and normal; placement error is equal in every direction",
+        f"1 sigma per axis: nerve {_sigma(target.covariance):.1f} mm, "
+        f"landmark {_sigma(landmark_covariance(target)):.1f} mm",
         f"the modelled nerve lies {float(np.linalg.norm(offset)):.1f} mm from the needle",
     )
 

@@ -7,7 +7,7 @@ import pytest
 
 from targeting.procedures import load_procedure
 from targeting.targets import make_targets
-from targeting.uncertainty import capture_assumptions, capture_curve, disc_probability
+from targeting.uncertainty import capture_assumptions, capture_curve, disc_probability, landmark_covariance
 from tests.targeting.builders import lumbar_spine
 
 
@@ -38,3 +38,19 @@ def test_the_curve_falls_with_placement_error_and_with_distance() -> None:
     assert all(f.p < n.p for f, n in zip(far, near, strict=True))
     words = capture_assumptions(target, procedure, np.zeros(3), tangent)
     assert "unverified" in words[0]
+
+
+def test_nerve_landmark_and_placement_errors_add_as_in_a_simulation() -> None:
+    """Rule 54: the curve equals seeded draws of all three errors within 0.01."""
+    procedure = load_procedure("lumbar-medial-branch-block")
+    target = make_targets(lumbar_spine(), procedure).targets[0]
+    tangent, offset = np.array([0.0, 0.6, 0.8]), np.array([0.8, 0.48, -0.36])
+    rng, count = np.random.default_rng(5), 200_000
+    known = rng.multivariate_normal(np.zeros(3), target.covariance, count)
+    known += rng.multivariate_normal(np.zeros(3), landmark_covariance(target), count)
+    assert np.trace(landmark_covariance(target)) > 0
+    for point in capture_curve(target, procedure, offset, tangent):
+        away = offset + known + rng.normal(0, point.placement_sigma_mm, (count, 3))
+        across = away - (away @ tangent)[:, None] * tangent
+        share = float((np.linalg.norm(across, axis=1) <= procedure.capture.radius.value).mean())
+        assert point.p == pytest.approx(share, abs=0.01)
