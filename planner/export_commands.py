@@ -18,15 +18,16 @@ __all__ = ["add_export_command"]
 def export(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A plan folder.")],
            to: Annotated[list[ExportFormat], typer.Option("--to", help="Format; repeatable.")],
            out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the files; not a plan folder.")],
+           source: Annotated[Path | None, typer.Option("--source", metavar="PATH", help="Where the scan is now, if it "
+                                                       "moved; DICOM formats need it.")] = None,
            debug: Debug = False) -> None:
     """Write a plan for other programs; what no person has approved is marked UNAPPROVED PROPOSAL."""
     from planner.age import AgeVerdict, scan_age
-    from planner.exports import export_document
-    from planner.exports.standing import states, watermark
-    from planner.folder import read_folder
+    from planner.exports import export_plan
+    from planner.exports.standing import PlanFolder, states, watermark
 
-    document = read_folder(folder).plan
-    written = export_document(document, tuple(to), out)
+    plan = PlanFolder.read(folder, source)
+    document, written = plan.document, export_plan(plan, tuple(to), out)
     age = scan_age(document["study"]["date"], datetime.now(UTC))
     if age.verdict is not AgeVerdict.RECENT:
         warn(f"warning: {age.sentence}")

@@ -1,22 +1,22 @@
-"""Plans in the formats of other programs: one module per format, each writes files from a checked ``plan.json``.
+"""Plans in the formats of other programs: one module per format, each writes files from a checked plan folder.
 
-A format is a function of the document and a folder that gives the paths it wrote. What no person has approved is
-marked so in every file.
+A format is a function of a `planner.exports.standing.PlanFolder` and an output folder that gives the paths it wrote.
+What no person has approved is marked so in every file.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from imaging.errors import UsageError
 
-__all__ = ["ExportFormat", "Writer", "export_document"]
+if TYPE_CHECKING:
+    from planner.exports.standing import PlanFolder
 
-Document = Mapping[str, Any]
-Writer = Callable[[Document, Path], tuple[Path, ...]]
+__all__ = ["ExportFormat", "export_plan"]
 
 
 class ExportFormat(StrEnum):
@@ -24,23 +24,25 @@ class ExportFormat(StrEnum):
 
     SLICER = "slicer"
     CSV = "csv"
+    SEG = "seg"
 
 
-def _writer(kind: ExportFormat) -> Writer:
+def _writer(kind: ExportFormat) -> Callable[[PlanFolder, Path], tuple[Path, ...]]:
     if kind is ExportFormat.SLICER:
         from planner.exports.slicer import write_markups
         return write_markups
+    if kind is ExportFormat.SEG:
+        from planner.exports.segmentation import write_segmentation
+        return write_segmentation
     from planner.exports.trajectories import write_trajectories
     return write_trajectories
 
 
-def export_document(document: Document, kinds: tuple[ExportFormat, ...], out: Path) -> tuple[Path, ...]:
+def export_plan(plan: PlanFolder, kinds: tuple[ExportFormat, ...], out: Path) -> tuple[Path, ...]:
     """Write a plan in some formats.
 
     Parameters
     ----------
-    document : mapping
-        ``plan.json`` as `planner.folder.read_folder` checked it.
     out : path
         Made when it is missing; files of the same names are replaced. A plan folder is refused with a UsageError.
 
@@ -52,4 +54,4 @@ def export_document(document: Document, kinds: tuple[ExportFormat, ...], out: Pa
     if (out / "plan.json").exists():
         raise UsageError("the output is a plan folder, whose files are recorded; export into another one")
     out.mkdir(parents=True, exist_ok=True)
-    return tuple(path for kind in dict.fromkeys(kinds) for path in _writer(kind)(document, out))
+    return tuple(path for kind in dict.fromkeys(kinds) for path in _writer(kind)(plan, out))

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from planner.exports.standing import chosen_placement, states, watermark
+from planner.exports.standing import PlanFolder, chosen_placement, states, watermark
 from planner.replace import replace_file
 
 __all__ = ["write_markups"]
@@ -54,8 +54,9 @@ def _markups(target: Mapping[str, Any], placement: Mapping[str, Any] | None, mar
     yield _markup("Fiducial", f"target {what}", [(what, target["position"])], _COLOR[side], banner)
 
 
-def write_markups(document: Mapping[str, Any], folder: Path) -> tuple[Path, ...]:
+def write_markups(plan: PlanFolder, folder: Path) -> tuple[Path, ...]:
     """Write one file per target; a target without a needle keeps its nerve and its point."""
+    document = plan.document
     targets, standing = {target["id"]: target for target in document["targets"]}, states(document)
     written = []
     for proposal in document["proposals"]:

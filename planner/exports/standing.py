@@ -1,13 +1,39 @@
-"""Where a target of a written plan stands, in the words every export carries."""
+"""The plan folder that is exported, and where its targets stand, in the words every export carries."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from planner.folder import read_folder
 from planner.plan import WATERMARK, TargetState
 
-__all__ = ["chosen_placement", "states", "watermark"]
+__all__ = ["PlanFolder", "chosen_placement", "states", "watermark"]
+
+
+@dataclass(frozen=True)
+class PlanFolder:
+    """A plan folder whose documents were checked.
+
+    Attributes
+    ----------
+    path : path
+    document : mapping
+        ``plan.json``.
+    source : path or None
+        Where its scan is now; None where ``source.json`` says.
+    """
+
+    path: Path
+    document: Mapping[str, Any]
+    source: Path | None = None
+
+    @classmethod
+    def read(cls, path: Path, source: Path | None = None) -> PlanFolder:
+        """Check a folder; an AlteredError when it is not the one that was written."""
+        return cls(path, read_folder(path).plan, source)
 
 
 def states(document: Mapping[str, Any]) -> dict[str, TargetState]:

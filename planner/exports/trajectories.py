@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from planner.exports.standing import states, watermark
+from planner.exports.standing import PlanFolder, states, watermark
 from planner.tables import write_table
 
 __all__ = ["TRAJECTORIES_FILE", "write_trajectories"]
@@ -58,11 +58,12 @@ def _rows(document: Mapping[str, Any]) -> Iterator[dict[str, object]]:
                        "margins_met": placement["margins_met"], **clearances}
 
 
-def write_trajectories(document: Mapping[str, Any], folder: Path) -> tuple[Path, ...]:
+def write_trajectories(plan: PlanFolder, folder: Path) -> tuple[Path, ...]:
     """Write the table: one row per needle, a target without a placement in one row of its own.
 
     Clearances have one column per structure of the plan; an empty cell was not computed.
     """
+    document = plan.document
     names = sorted({name for p in document["proposals"] for placement in p["placements"]
                     for name in placement["clearance_mm"]})
     path = folder / TRAJECTORIES_FILE

@@ -15,7 +15,8 @@ from typer.testing import CliRunner
 from imaging.errors import UsageError
 from planner.cli import app
 from planner.exit_codes import ExitCode
-from planner.exports import ExportFormat, export_document
+from planner.exports import ExportFormat, export_plan
+from planner.exports.standing import PlanFolder
 from planner.folder import read_folder
 from planner.plan import BANNER, WATERMARK
 
@@ -23,6 +24,10 @@ from planner.plan import BANNER, WATERMARK
 @pytest.fixture
 def document(written: Path) -> dict[str, Any]:
     return read_folder(written).plan
+
+
+def of(document: dict[str, Any]) -> PlanFolder:
+    return PlanFolder(Path("nowhere"), document)
 
 
 def approved(document: dict[str, Any], target_id: str) -> dict[str, Any]:
@@ -36,7 +41,7 @@ def placed(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_the_table_has_every_needle_where_the_plan_has_it(document: dict[str, Any], tmp_path: Path) -> None:
-    (path,) = export_document(document, (ExportFormat.CSV,), tmp_path)
+    (path,) = export_plan(of(document), (ExportFormat.CSV,), tmp_path)
     rows = arrow.read_csv(path).to_pylist()
     needles = sum(len(pl["needles"]) for p in document["proposals"] for pl in p["placements"])
     assert len(rows) == needles + sum(not p["placements"] for p in document["proposals"])
@@ -61,7 +66,7 @@ def test_the_table_has_every_needle_where_the_plan_has_it(document: dict[str, An
 
 
 def test_slicer_gets_every_needle_nerve_and_target_in_lps(document: dict[str, Any], tmp_path: Path) -> None:
-    written = export_document(document, (ExportFormat.SLICER,), tmp_path)
+    written = export_plan(of(document), (ExportFormat.SLICER,), tmp_path)
     assert len(written) == len(document["targets"])
     expected, targets = placed(document), {t["id"].replace(":", "_").replace(" ", "_"): t for t in document["targets"]}
     for path in written:
@@ -89,7 +94,7 @@ def test_a_needle_whose_entry_is_not_in_view_is_a_tip_without_a_line(document: d
     changed = json.loads(json.dumps(document))
     proposal = next(p for p in changed["proposals"] if p["placements"])
     proposal["placements"][0]["needles"][0]["entry"] = None
-    written = export_document(changed, (ExportFormat.SLICER,), tmp_path)
+    written = export_plan(of(changed), (ExportFormat.SLICER,), tmp_path)
     name = proposal["target_id"].replace(":", "_").replace(" ", "_")
     file = json.loads(next(p for p in written if p.name.startswith(name)).read_text("utf-8"))
     assert [m["type"] for m in file["markups"]] == ["Fiducial", "Curve", "Fiducial"]
@@ -98,7 +103,7 @@ def test_a_needle_whose_entry_is_not_in_view_is_a_tip_without_a_line(document: d
 
 def test_only_an_approved_target_is_free_of_the_watermark(document: dict[str, Any], tmp_path: Path) -> None:
     chosen = document["targets"][0]["id"]
-    written = export_document(approved(document, chosen), tuple(ExportFormat), tmp_path)
+    written = export_plan(of(approved(document, chosen)), (ExportFormat.CSV, ExportFormat.SLICER), tmp_path)
     for path in written:
         if path.suffix == ".json":
             marked = WATERMARK in path.read_text("utf-8")
@@ -112,7 +117,7 @@ def test_a_plan_folder_is_no_place_for_exports(document: dict[str, Any], written
     copy = Path(shutil.copytree(written, tmp_path / "case"))
     before = sorted(p.name for p in copy.rglob("*"))
     with pytest.raises(UsageError, match="plan folder"):
-        export_document(document, (ExportFormat.CSV,), copy)
+        export_plan(of(document), (ExportFormat.CSV,), copy)
     assert sorted(p.name for p in copy.rglob("*")) == before
 
 
