@@ -22,7 +22,8 @@ from segmentation.frames import FrameFit
 from segmentation.labels import IMPORTED_LABELS
 from segmentation.landmarks import BoneLandmarks, Cortex, find_presacral, find_sacral
 from segmentation.nerves import ala_course, carried_nerve, medial_branch_course
-from segmentation.population import shape_findings
+from segmentation.population import shape_findings, unusual_sizes
+from segmentation.quality import Quality, judge_bone
 from segmentation.spine import (
     NerveCourse,
     Segmentation,
@@ -79,7 +80,11 @@ def build_spine(segmentation: Segmentation, volume: Volume | None = None, body: 
     progress("structures", 0.75)
     structures = _structures(segmentation, bones, volume, body)
     vertebrae = tuple(_vertebra(segmentation, bone) for bone in bones)
+    unusual = unusual_sizes(vertebrae, _volumes(bones))
+    quality = {bone.name: judge_bone(bone, bone.name in unusual) for bone in bones}
+    vertebrae = tuple(replace(v, quality=quality[v.name].value) for v in vertebrae)
     findings = (*segmentation.findings, *_bone_findings(bones), *shape_findings(vertebrae, _volumes(bones)),
+                *_quality_findings(quality),
                 *_nerve_findings(segmentation, bones), *_structure_findings(segmentation, structures),
                 *_metal_findings(segmentation.grid, structures[StructureName.METAL], bones))
     progress("spine", 1.0)
@@ -119,14 +124,11 @@ def _points(bone: Bone, fit: FrameFit, upright: Array | None, joined: Sequence[S
 
 def _vertebra(segmentation: Segmentation, bone: Bone) -> Vertebra:
     name, fit = bone.name, bone.fit
-    quality = bone.wholeness if fit is not None and fit.frame is not None else 0.5 * bone.wholeness
-    if fit is not None and fit.reasons and fit.frame is not None:
-        quality = min(quality, 0.8)
     return Vertebra(
         name, bone.label, float(segmentation.confidence.get(name, 0.5)),
         bone.centroid if fit is None else fit.body_center, None if fit is None else fit.frame,
         {} if bone.points is None else dict(bone.points.landmarks), segmentation.alternates.get(name, ()),
-        segmentation.evidence.get(name, ()), bone.touches_edge, segmentation.sacralised.get(name, ()), quality)
+        segmentation.evidence.get(name, ()), bone.touches_edge, segmentation.sacralised.get(name, ()))
 
 
 def _sacralised(segmentation: Segmentation) -> tuple[Side, ...]:
@@ -230,6 +232,13 @@ def _point_findings(bone: Bone) -> list[Finding]:
             out.append(Finding(FindingCode.LANDMARK_UNCERTAIN, Severity.WARNING,
                                f"{bone.name} {words}: {'; '.join(point.reasons)}"))
     return out
+
+
+def _quality_findings(quality: Mapping[str, Quality]) -> list[Finding]:
+    """What quality control found, one line per vertebra."""
+    return [Finding(FindingCode.VERTEBRA_ATYPICAL, Severity.INFO,
+                    f"{name}, shape quality {q.value:.2f}: {'; '.join(q.words)}")
+            for name, q in quality.items() if q.words]
 
 
 def _nerve_findings(segmentation: Segmentation, bones: Sequence[Bone]) -> list[Finding]:

@@ -14,27 +14,30 @@ from segmentation.anatomy import Level
 from segmentation.constants import constants
 from segmentation.spine import Vertebra
 
-__all__ = ["curve_degrees", "rotation_degrees", "shape_findings"]
+__all__ = ["curve_degrees", "rotation_degrees", "shape_findings", "unusual_sizes"]
 
 
 def shape_findings(vertebrae: Sequence[Vertebra], volume_ml: Mapping[str, float]) -> list[Finding]:
     """What is unusual about a chain of vertebrae, head to foot."""
-    return [*_size_findings(vertebrae, volume_ml), *_curve_findings(vertebrae)]
+    said = [words for sentences in unusual_sizes(vertebrae, volume_ml).values() for words in sentences]
+    return [*(_atypical(words) for words in dict.fromkeys(said)), *_curve_findings(vertebrae)]
 
 
 def _atypical(message: str) -> Finding:
     return Finding(FindingCode.VERTEBRA_ATYPICAL, Severity.INFO, message)
 
 
-def _size_findings(vertebrae: Sequence[Vertebra], volume_ml: Mapping[str, float]) -> list[Finding]:
+def unusual_sizes(vertebrae: Sequence[Vertebra], volume_ml: Mapping[str, float]) -> dict[str, list[str]]:
+    """Name of a vertebra to what is unusual about its volume and its distance to the next below."""
     tables = constants("population")
     limit = float(tables["limits"]["standard_deviations"])
-    out = []
+    out: dict[str, list[str]] = {}
     for v in vertebrae:
         if v.name in tables["volume_ml"] and not v.touches_edge:
             mean, sd = tables["volume_ml"][v.name]
             if abs(volume_ml[v.name] - mean) > limit * sd:
-                out.append(_atypical(f"{v.name} measures {volume_ml[v.name]:.0f} mL, {mean:.0f} +- {sd:.0f} is usual"))
+                out.setdefault(v.name, []).append(
+                    f"{v.name} measures {volume_ml[v.name]:.0f} mL, {mean:.0f} +- {sd:.0f} is usual")
     levels = [level.value for level in Level if level not in (Level.T13, Level.L6)]
     for upper, lower in itertools.pairwise(vertebrae):
         if upper.name not in tables["spacing_mm"] or upper.frame is None or lower.frame is None:
@@ -44,8 +47,9 @@ def _size_findings(vertebrae: Sequence[Vertebra], volume_ml: Mapping[str, float]
         mean, sd = tables["spacing_mm"][upper.name]
         distance = float(np.linalg.norm(upper.body_center - lower.body_center))
         if abs(distance - mean) > limit * sd:
-            out.append(_atypical(f"{upper.name} to {lower.name} are {distance:.0f} mm apart, "
-                                 f"{mean:.0f} +- {sd:.0f} is usual"))
+            said = f"{upper.name} to {lower.name} are {distance:.0f} mm apart, {mean:.0f} +- {sd:.0f} is usual"
+            for name in (upper.name, lower.name):
+                out.setdefault(name, []).append(said)
     return out
 
 

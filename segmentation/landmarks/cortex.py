@@ -1,7 +1,7 @@
 """Moves a point on a mask's surface onto the bone's edge in the CT: half-way between bone and soft tissue.
 
 Masks are a little thick or thin by engine and by scanner; the edge in the image is what readers mark. The move is along
-the local normal, bounded, and not made where the outside does not fall to soft tissue, as across a joint.
+the local normals, bounded, and not made where the outside does not fall to soft tissue, as across a joint.
 """
 
 from __future__ import annotations
@@ -34,48 +34,59 @@ class Cortex:
         raw = ndimage.map_coordinates(self.volume.array, index, order=1, mode="nearest", output=np.float64)
         return np.asarray(raw * self.volume.slope + self.volume.intercept)
 
-    def shift(self, field: BoneField, point: Array) -> tuple[Array, float] | None:
-        """How far the edge lies outward of a point of the mask's surface.
+    def shift(self, field: BoneField, point: Array) -> Array | None:
+        """The translation that lays the mask's surface around a point onto the edge in the image.
+
+        In a crotch the two walls may be off by different amounts, so each place around the point says how far the edge
+        lies along its own normal, and the translation meets them all in the least-squares sense; along the surface,
+        where nothing is known, it stays zero.
 
         Parameters
         ----------
         point : (3,) LPS mm
+            On the mask's surface.
 
         Returns
         -------
-        normal : (3,) unit, outward
-        shift_mm : float
-            Median over rays around the point; negative inward, where the mask is too thick.
-        None where the image has no edge from bone to soft tissue within reach.
+        (3,) mm or None
+            None where the image has no edge from bone to soft tissue within reach.
         """
         c = constants("landmarks")["cortex"]
-        normal = field.normal(point, float(c["normal_step_mm"]))
+        step = float(c["normal_step_mm"])
+        guess = point + _disc(field.normal(point, step), [float(r) for r in c["rings_mm"]])
+        places = field.to_surface(guess)
+        places = places[np.linalg.norm(places - point, axis=1) <= float(c["patch_mm"])]
+        normals = field.normal(places, step)
         depth = np.arange(-float(c["inside_mm"]), float(c["outside_mm"]) + 1e-9, float(c["step_mm"]))
-        hu = self.sample((point + _disc(normal, float(c["disc_mm"])))[:, None, :] + depth[:, None] * normal)
+        hu = self.sample(places[:, None, :] + depth[:, None] * normals[:, None, :])
         bone = hu[:, depth <= 0.5].max(axis=1)
         soft = np.median(hu[:, depth >= float(c["outside_mm"]) - 1.0], axis=1)
-        found = [_edge(row, depth, 0.5 * (b + s)) for row, b, s in zip(hu, bone, soft, strict=True)
-                 if b - s >= float(c["min_contrast_hu"]) and s <= float(c["max_soft_hu"])]
-        edges = np.array([e for e in found if e is not None])
-        if len(edges) < float(c["min_share"]) * len(hu):
+        clear = (bone - soft >= float(c["min_contrast_hu"])) & (soft <= float(c["max_soft_hu"]))
+        edges = [_edge(row, depth, 0.5 * (b + s)) if ok else None
+                 for row, b, s, ok in zip(hu, bone, soft, clear, strict=True)]
+        found = np.array([e is not None for e in edges], dtype=bool)
+        if found.sum() < float(c["min_share"]) * len(guess):
             return None
-        shift = float(np.median(edges))
-        return (normal, shift) if abs(shift) <= float(c["reach_mm"]) else None
+        away = np.array([e for e in edges if e is not None])
+        near = normals[found]
+        gram = near.T @ near + float(c["hold_share"]) * len(near) * np.eye(3)
+        move = np.linalg.solve(gram, near.T @ away)
+        return move if float(np.linalg.norm(move)) <= float(c["reach_mm"]) else None
 
     def snap(self, field: BoneField, point: Array) -> Array:
         """The point moved onto the edge; unmoved where there is none. (3,) LPS mm."""
-        found = self.shift(field, point)
-        return point if found is None else point + found[1] * found[0]
+        move = self.shift(field, point)
+        return point if move is None else point + move
 
 
-def _disc(normal: Array, radius: float) -> Array:
-    """(7, 3) mm: the centre and six places around it across `normal`."""
+def _disc(normal: Array, radii: list[float]) -> Array:
+    """(n, 3) mm: the centre and rings of eight places around it across `normal`."""
     axis = np.eye(3)[int(np.argmin(np.abs(normal)))]
     u = np.cross(normal, axis)
     u /= np.linalg.norm(u)
-    angles = np.radians(np.arange(0, 360, 60))
+    angles = np.radians(np.arange(0, 360, 45))
     ring = np.cos(angles)[:, None] * u + np.sin(angles)[:, None] * np.cross(normal, u)
-    return np.vstack([np.zeros(3), radius * ring])
+    return np.vstack([np.zeros((1, 3)), *(r * ring for r in radii)])
 
 
 def _edge(row: Array, depth: Array, level: float) -> float | None:

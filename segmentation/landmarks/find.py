@@ -54,12 +54,21 @@ class SideAnatomy:
 
 @dataclass(frozen=True, eq=False)
 class BoneLandmarks:
-    """Everything found on one bone. `missing` says in words which points were looked for in vain."""
+    """Everything found on one bone.
+
+    Attributes
+    ----------
+    missing : tuple of str
+        In words, which points were looked for in vain.
+    apart_mm : mapping of LandmarkName to float
+        Distance between the two methods where both had the point.
+    """
 
     landmarks: Mapping[LandmarkName, Landmark]
     sides: tuple[SideAnatomy, ...]
     missing: tuple[str, ...]
     pedicles: Mapping[Side, Pedicle] = field(default_factory=dict)
+    apart_mm: Mapping[LandmarkName, float] = field(default_factory=dict)
 
 
 def _junction_doubts(fit: FrameFit, measured: SideMeasures) -> Doubts:
@@ -159,6 +168,7 @@ def find_presacral(fit: FrameFit, name: str, certain_only: bool = False, joined:
     doubts = {side: d for side, (_, d) in junctions.items()}
     _compare_sides({side: j.point for side, (j, _) in junctions.items() if j is not None}, doubts)
     out: dict[LandmarkName, Landmark] = {}
+    apart: dict[LandmarkName, float] = {}
     sides, missing = [], []
     for side in Side:
         measured = measures.sides.get(side)
@@ -176,6 +186,7 @@ def find_presacral(fit: FrameFit, name: str, certain_only: bool = False, joined:
                 constants("landmarks")["confidence"]["certain"]):
             del found[junction]
         out |= found
+        apart |= _apart(side, wanted)
         if junction in found:
             sides.append(_anatomy(fit.frame, side, measured, laid[side], pairs, found[junction]))
         missing += [f"{side.value} {kind.replace('_', ' ')}" for kind in ("sap_tp_junction", "sap_tip", "tp_tip")
@@ -186,7 +197,13 @@ def find_presacral(fit: FrameFit, name: str, certain_only: bool = False, joined:
     point = None if tip is None else landmark(fit, fit.frame, "spinous_tip", tip, None, check, cortex)
     if point is not None:
         out[LandmarkName.SPINOUS_TIP] = point
-    return BoneLandmarks(out, tuple(sides), tuple(missing), {side: m.pedicle for side, m in measures.sides.items()})
+    return BoneLandmarks(out, tuple(sides), tuple(missing), {side: m.pedicle for side, m in measures.sides.items()},
+                         apart)
+
+
+def _apart(side: Side, pairs: Mapping[str, tuple[Estimate | None, Doubts]]) -> dict[LandmarkName, float]:
+    """How far the two methods lie apart, where both had a point."""
+    return {sided(kind, side): e.apart_mm for kind, (e, _) in pairs.items() if e is not None and e.apart_mm is not None}
 
 
 def _landmarks(fit: FrameFit, side: Side, pairs: Mapping[str, tuple[Estimate | None, Doubts]],
@@ -255,6 +272,7 @@ def find_sacral(fit: FrameFit, upright: Array | None = None, joined: Collection[
     for doubt in doubts.values():
         doubt.check("transitional", bool(joined), f"transitional: last lumbar vertebra joined to the ala, {where}")
     out: dict[LandmarkName, Landmark] = {}
+    apart: dict[LandmarkName, float] = {}
     sides, missing = [], []
     for side, m in measured.items():
         groove = grooves[side]
@@ -266,13 +284,15 @@ def find_sacral(fit: FrameFit, upright: Array | None = None, joined: Collection[
             sides.append(SideAnatomy(side, frame, groove.point, ventral, dorsal, point.confidence, point.reasons))
         else:
             missing.append(f"{side.value} ala groove")
+        apart |= _apart(side, {"sap_tp_junction": (groove, doubts[side])})
         tip, nominal = Doubts(), Doubts()
         nominal.check("nominal", True, "nominal point: the sacrum has no pedicle isthmus")
         tip.check("sacral_tip", True, "the tip of the S1 articular process is hard to tell from the joint above")
         for kind, row, local, doubt in (("sap_tip", "sacral_tip", m.articular_tip, tip),
                                         ("pedicle_center", "pedicle_center", m.pedicle, nominal)):
             estimate = fuse(row, local, laid[side].get(kind), doubt, 0.0, ratio)
+            apart |= _apart(side, {kind: (estimate, doubt)})
             found = None if estimate is None else landmark(fit, frame, kind, estimate, side, doubt, cortex)
             if found is not None:
                 out[sided(kind, side)] = found
-    return BoneLandmarks(out, tuple(sides), tuple(missing))
+    return BoneLandmarks(out, tuple(sides), tuple(missing), apart_mm=apart)

@@ -52,3 +52,20 @@ def test_stored_values_are_turned_into_hounsfield_units_first() -> None:
     stored = Volume(((volume.array + 1000) // 2).astype(np.int16), volume.grid, slope=2.0, intercept=-1000.0)
     point = np.array([21.5, 12.0, 12.0])
     assert Cortex(stored).snap(field, point)[0] == pytest.approx(Cortex(volume).snap(field, point)[0], abs=0.05)
+
+
+def test_in_a_crotch_each_wall_has_its_own_say() -> None:
+    grid = Grid((40, 24, 40), np.eye(4))
+    x = np.arange(40, dtype=float)
+    wall, floor = np.clip(19.7 + 0.5 - x, 0, 1), np.clip(20.4 + 0.5 - x, 0, 1)
+    inside = np.maximum(wall[None, None, :], floor[:, None, None]) * np.ones(grid.shape)
+    volume = Volume((40 + 660 * inside).astype(np.int16), grid)
+    mask = np.zeros(grid.shape, dtype=bool)
+    mask[2:38, 4:20, 2:21] = True
+    mask[2:21, 4:20, 2:38] = True
+    field = bone_field(mask, grid)
+    move = Cortex(volume).shift(field, field.to_surface(np.array([20.8, 12.0, 20.8])))
+    assert move is not None
+    assert move[0] == pytest.approx(-0.8, abs=0.3)
+    assert move[2] == pytest.approx(-0.1, abs=0.3)
+    assert abs(move[1]) < 0.1
