@@ -30,6 +30,13 @@ PROCEDURES = {
     "lumbar-medial-branch-rf-cooled": 12,
     "lumbar-medial-branch-cryoneurolysis": 12,
 }
+#: Procedures that aim at a space, and how many places each is asked for.
+SPACES = {
+    "lumbar-facet-joint-injection": 12,
+    "lumbar-transforaminal-posteroinferior": 12,
+    "lumbar-transforaminal-subpedicular": 4,
+    "basivertebral-nerve-ablation": 8,
+}
 
 
 @dataclass(frozen=True)
@@ -111,6 +118,26 @@ def procedures() -> Iterator[Check]:
             yield Check(f"{name} {procedure}: planned or abstained", run.code in (0, 4), _shown(run))
             if (out / "plan.json").exists():
                 yield _faults(f"{name} {procedure}", score("check_paths.py", out, "--expect", str(targets)))
+
+
+def spaces() -> Iterator[Check]:
+    """Procedures that aim at a space, on two real scans and the phantom."""
+    from sample_data import lumbar_ct_path
+
+    scans = {"s0015": DATA / "ct/s0015.nii.gz", "s0028": DATA / "ct/s0028.nii.gz", "phantom": lumbar_ct_path()}
+    for procedure, asked in SPACES.items():
+        for name, scan in scans.items():
+            out, run = _plan(f"{name}_{procedure}", scan, "--procedure", procedure)
+            if not (out / "plan.json").exists():
+                yield Check(f"{name} {procedure}: planned", False, _shown(run))
+                continue
+            plan = read_json(out / "plan.json")
+            listed, missing = len(plan["targets"]), plan["missing_targets"]
+            planned = sum(p["status"] == "proposed" for p in plan["proposals"])
+            yield Check(f"{name} {procedure}: every place asked for is listed or missing with its reason",
+                        run.code == 0 and listed + len(missing) == asked and all(m["reason"] for m in missing),
+                        f"{planned} planned of {listed} seen of {asked} asked")
+            yield _faults(f"{name} {procedure}", score("check_paths.py", out))
 
 
 def cropped_fields() -> Iterator[Check]:
@@ -205,7 +232,7 @@ def cost() -> Iterator[Check]:
                 f"{total:.0f} s, {peak:.0f} MB; " + ", ".join(f"{s['name']} {s['seconds']} s" for s in run["stages"]))
 
 
-SECTIONS = (landmarks_and_paths, procedures, cropped_fields, refusals, label_maps, invariance, cost)
+SECTIONS = (landmarks_and_paths, procedures, spaces, cropped_fields, refusals, label_maps, invariance, cost)
 
 
 def main() -> int:

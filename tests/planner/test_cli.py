@@ -42,7 +42,7 @@ class HandMadeEngine:
 def few_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Reports without their pictures, where the pictures are not what is tested."""
     monkeypatch.setattr("planner.report.target_pictures", lambda *_: ())
-    monkeypatch.setattr("planner.report.overview_picture", lambda _: None)
+    monkeypatch.setattr("planner.report.overview_picture", lambda *_: None)
 
 
 @pytest.fixture
