@@ -15,11 +15,14 @@ from imaging.geometry import Side, VertebralFrame
 from planner.document import to_document
 from planner.folder import dump, read_folder
 from planner.loading import load_plan
+from planner.pipeline import plan_study
 from planner.plan import TargetState
 from planner.review import Review
 from planner.signoff import sign_off
-from segmentation.anatomy import VERSE_LABEL, LandmarkName, Level, Nerve
-from targeting.model import ConfidenceWord, Proposal, ProposalStatus, confidence_word
+from segmentation.anatomy import VERSE_LABEL, LandmarkName, Level, Nerve, StructureName
+from targeting.angles import make_pose
+from targeting.model import ConfidenceWord, Placement, PlacementKind, Proposal, ProposalStatus, confidence_word
+from tests.planner import builders
 
 NAME = "A. Reader"
 JUNCTION = LandmarkName("sap_tp_junction_left")
@@ -137,6 +140,35 @@ def test_without_any_bone_a_vertebra_a_landmark_and_a_target_can_be_placed(revie
     target = of(review, Nerve.T12, Side.LEFT).target
     assert (target.placed_by, target.carrier.placed_by) == (NAME, NAME)
     assert confidence_word(target.confidence) is ConfidenceWord.LOW
+    assert reads_back_the_same(review)
+
+
+def test_on_an_mr_nobody_segmented_a_needle_can_be_placed_and_approved(tmp_path: Path) -> None:
+    image = sitk.GetImageFromArray(np.random.default_rng(1).integers(0, 900, (40, 60, 50)).astype(np.int16))
+    image.SetSpacing((2.0, 2.0, 2.0))
+    sitk.WriteImage(image, str(tmp_path / "t2.nii.gz"))
+    plan_study(tmp_path / "t2.nii.gz", tmp_path / "case", report=False)
+    review = Review.open(tmp_path / "case", clock=lambda: datetime(2026, 11, 27, tzinfo=UTC))
+    assert review.plan.proposals == ()
+    center = review.plan.spine.grid.origin + np.array([0.0, 40.0, 40.0])
+    frame = VertebralFrame.from_axes(np.add(center, (0, 15, 0)), (0, 1, 0), (0, 0, 1))
+    review.place_vertebra("L5", frame, center, NAME)
+    review.move_landmark("L5", JUNCTION, np.add(center, (25, 30, 5)), NAME)
+    review.place_target(Nerve.L4, Side.LEFT, np.add(center, (25, 30, 3)), NAME)
+    proposal = of(review, Nerve.L4, Side.LEFT)
+    assert (proposal.status, proposal.reason) == (ProposalStatus.NONE, "needles are planned on CT only")
+    pose = make_pose(review.plan.spine, proposal.target, builders.NEEDLE, proposal.target.position,
+                     np.array([0.0, -1.0, 0.0]), None)
+    canal = StructureName.CANAL
+    placement = Placement(1, PlacementKind.STRAIGHT, (pose,), {canal: None}, {canal: "not computed on MR"},
+                          {canal: 5.0}, False, (), (), {}, "")
+    review.edit(proposal.target.id, placement, NAME)
+    placed = of(review, Nerve.L4, Side.LEFT)
+    assert placed.status is ProposalStatus.DIRECTION_ONLY
+    assert [limit.name for limit in review.limits(placed.target.id)] == ["margin:canal"]
+    review.approve(placed.target.id, NAME, typed_side="left", overrides={"margin:canal": "seen on the images"})
+    lines = sign_off(review.plan, placed.target.id).lines
+    assert {f"{what} placed by {NAME}" for what in ("L5", "target", "needle")} <= set(lines)
     assert reads_back_the_same(review)
 
 
