@@ -137,9 +137,24 @@ class Record:
 
     def reload(self) -> None:
         """Take in what others saved meanwhile."""
-        self._show(_brought_up_to_date(self.folder).state)
+        state = _brought_up_to_date(self.folder).state
+        if state.numbers != self._state.numbers:
+            self._take_labels(_renumbered(self._assets.masks.labels, self._state.numbers, state.numbers))
+        self._show(state)
+
+    def _take_labels(self, labels: NDArray[np.uint8]) -> None:
+        self._assets = replace(self._assets, masks=replace(self._assets.masks, labels=labels))
 
     def commit(self, person: Person, body: dict[str, Any]) -> None:
+        """Record one step of a person and save it.
+
+        Raises
+        ------
+        UsageError
+            The step cannot be taken.
+        ConflictError
+            Somebody else saved since this record last looked; nothing was written.
+        """
         when = self._clock().isoformat()
         after = self._after(person, body, when)
         if after.numbers == self._state.numbers:
@@ -181,7 +196,7 @@ class Record:
             replace_file(fresh / JOURNAL_FILE, journal_lines(after.entries))
             replace_file(fresh / PLAN_FILE, _plan_bytes(after))
             link_others(self.folder, fresh)
-        self._assets = replace(self._assets, masks=replace(self._assets.masks, labels=labels))
+        self._take_labels(labels)
         self._show(after)
 
     @contextmanager

@@ -101,16 +101,15 @@ def _parses(data: bytes) -> bool:
     return True
 
 
-def _plan_problems(folder: Path, state: Fold) -> Iterator[Problem]:
-    """``plan.json`` against the journal it is the fold of."""
+def _plan_problems(data: bytes | None, state: Fold) -> Iterator[Problem]:
+    """The bytes of ``plan.json`` against the journal it is the fold of."""
+    if data is None:
+        yield Problem(PLAN_FILE, f"{PLAN_FILE} is missing")
+        return
     try:
-        data = (folder / PLAN_FILE).read_bytes()
         document = json.loads(data)
         validate(document, SchemaName.PLAN)
         check_journal(state.entries, document["journal"])
-    except FileNotFoundError:
-        yield Problem(PLAN_FILE, f"{PLAN_FILE} is missing")
-        return
     except AlteredError as error:
         yield Problem(PLAN_FILE, str(error))
         return
@@ -179,18 +178,18 @@ def _signatures(entries: Sequence[Entry], public_key: str | None) -> tuple[list[
     return problems, notes, through
 
 
-def _waits(folder: Path, state: Fold) -> bool:
+def _waits(plan: bytes | None, state: Fold) -> bool:
     """Whether ``plan.json`` is behind the journal, as after a save that was killed."""
     try:
-        return int(json.loads((folder / PLAN_FILE).read_bytes())["journal"]["length"]) < len(state.entries)
-    except (OSError, ValueError, KeyError, TypeError):
+        return plan is not None and int(json.loads(plan)["journal"]["length"]) < len(state.entries)
+    except (ValueError, KeyError, TypeError):
         return False
 
 
-def _notes(folder: Path, state: Fold) -> Iterator[str]:
+def _notes(folder: Path, plan: bytes | None, state: Fold) -> Iterator[str]:
     if not (folder / SOURCE_FILE).is_file() and SOURCE_FILE in state.files:
         yield f"{SOURCE_FILE} is not there: the folder does not say where its scan is"
-    if _waits(folder, state):
+    if _waits(plan, state):
         yield f"{PLAN_FILE} was not written yet after the last entry; opening the plan for review brings it up to date"
     if REPORT_FILE in state.files and state.drawn_at < len(state.entries):
         yield (f"the report shows the plan after entry {state.drawn_at} of {len(state.entries)}; draw it again with "
@@ -219,6 +218,8 @@ def verify_folder(folder: Path, public_key: str | None = None, head: str | None 
     """
     if not folder.is_dir():
         raise NotFoundError(f"there is no plan folder '{folder.name}'")
+    # plan.json first: whoever saves meanwhile writes the journal first, so it is never behind what was read here
+    plan = (folder / PLAN_FILE).read_bytes() if (folder / PLAN_FILE).is_file() else None
     entries, problems = _read_journal(folder)
     if not entries:
         return Verification(tuple(problems), (), 0, "", 0)
@@ -228,11 +229,11 @@ def verify_folder(folder: Path, public_key: str | None = None, head: str | None 
     except (FoldError, KeyError, TypeError) as error:
         problems.append(Problem(JOURNAL_FILE, f"the journal cannot be replayed: {error}"))
         return Verification(tuple(problems), (), len(entries), entries[-1].hash, 0)
-    problems += [*_plan_problems(folder, state), *_file_problems(folder, state), *_run_problems(folder, state)]
+    problems += [*_plan_problems(plan, state), *_file_problems(folder, state), *_run_problems(folder, state)]
     signing, said, through = _signatures(entries, public_key)
     problems += signing
     if head is not None:
         wrong, right = _head_problem(entries, head)
         problems, notes = problems + wrong, notes + right
-    notes += [*said, *_notes(folder, state)]
+    notes += [*said, *_notes(folder, plan, state)]
     return Verification(tuple(problems), tuple(notes), len(entries), entries[-1].hash, through)

@@ -19,6 +19,7 @@ from planner.pipeline import plan_study
 from planner.plan import TargetState
 from planner.review import Review
 from planner.signoff import sign_off
+from planner.verifying import verify_folder
 from segmentation.anatomy import VERSE_LABEL, LandmarkName, Level, Nerve, StructureName
 from targeting.angles import make_pose
 from targeting.model import ConfidenceWord, Placement, PlacementKind, Proposal, ProposalStatus, confidence_word
@@ -101,6 +102,9 @@ def test_the_column_is_relabelled_in_one_step_and_back(review: Review) -> None:
     again = Review.open(review.folder, volume=False)
     again.undo(NAME)
     assert (labels_on_disk(again) == labels).all()
+    assert not verify_folder(review.folder).altered
+    review.reload()
+    assert (review.plan.spine.labels == labels).all()
 
 
 def test_a_dropped_vertebra_takes_its_targets_and_stays_bone(review: Review) -> None:
