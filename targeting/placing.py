@@ -22,13 +22,13 @@ from targeting.scene import Scene
 from targeting.targets import neck_fraction
 from targeting.uncertainty import capture_assumptions, capture_curve, reached_assumptions
 
-__all__ = ["make_placement"]
+__all__ = ["make_placement", "offset_to_nerve"]
 
 Array = NDArray[np.float64]
 _NO_COURSE = "no capture curve: the course of the nerve is not known here"
 
 
-def _offset_to_nerve(scene: Scene, tip: Array, direction: Array) -> tuple[Array, Array]:
+def offset_to_nerve(scene: Scene, tip: Array, direction: Array) -> tuple[Array, Array]:
     """From the needle's working part to the nearest place of the course, (3,) mm, and the course's tangent there."""
     ahead, active = scene.working
     tip = tip + ahead * direction
@@ -80,7 +80,7 @@ def _captured(scene: Scene, tip: Array, direction: Array) -> tuple[tuple[Capture
                 reached_assumptions(scene.target, scene.procedure, direction))
     if not scene.has_course:
         return (), (_NO_COURSE,)
-    offset, tangent = _offset_to_nerve(scene, tip, direction)
+    offset, tangent = offset_to_nerve(scene, tip, direction)
     return (capture_curve(scene.target, scene.procedure, offset, tangent),
             capture_assumptions(scene.target, scene.procedure, offset, tangent))
 

@@ -13,12 +13,13 @@ from segmentation.spine import Spine
 from targeting.blocked import blocked_by
 from targeting.clearance import ClearanceMeter
 from targeting.fields import PathFields, build_fields, crossed_by
-from targeting.model import Proposal, ProposalStatus, Rejection, RejectionReason, Target
+from targeting.model import Placement, Proposal, ProposalStatus, Rejection, RejectionReason, Target
 from targeting.placing import make_placement
 from targeting.procedures import Procedure
 from targeting.rejections import rejections_of
 from targeting.scene import Scene
 from targeting.search import SearchResult, search
+from targeting.sets import second_lesion
 
 __all__ = ["propose"]
 
@@ -38,11 +39,21 @@ def _answer(scene: Scene, meter: ClearanceMeter, result: SearchResult) -> Propos
     placements = tuple(make_placement(scene, f.batch, f.row, f.measured, f.objectives, n + 1, result.open_end,
                                       meter.structures)
                        for n, f in enumerate(result.finalists))
+    if not result.open_end:
+        placements = _with_set(scene, meter, placements)
     status = ProposalStatus.DIRECTION_ONLY if result.open_end else ProposalStatus.PROPOSED
     reason = OPEN_END if result.open_end else f"{len(placements)} different placement{'s' * (len(placements) > 1)}"
     if not result.open_end and 2 * np.count_nonzero(result.batch.open_end) > len(result.batch):
         reason += "; most of the skin over the target is out of view"
     return Proposal(scene.target, status, reason, placements, rejections)
+
+
+def _with_set(scene: Scene, meter: ClearanceMeter, placements: tuple[Placement, ...]) -> tuple[Placement, ...]:
+    """The placements and, where the best alone is unlikely to catch the nerve, it again with a second lesion, last."""
+    most = int(scene.procedure.search.placements.value)
+    kept = placements[:most - 1]
+    both = second_lesion(scene, meter, placements[0], len(kept) + 1)
+    return placements if both is None else (*kept, both)
 
 
 def propose(spine: Spine, targets: Sequence[Target], procedure: Procedure,

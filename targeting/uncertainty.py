@@ -10,7 +10,8 @@ from segmentation.anatomy import LandmarkName
 from targeting.model import CapturePoint, Target
 from targeting.procedures import Procedure, ProcedureKind
 
-__all__ = ["capture_assumptions", "capture_curve", "disc_probability", "landmark_covariance", "reached_assumptions"]
+__all__ = ["across", "capture_assumptions", "capture_curve", "disc_probability", "landmark_covariance",
+           "reached_assumptions"]
 
 Array = NDArray[np.float64]
 _REACHES = {ProcedureKind.BLOCK: "the injected volume", ProcedureKind.RF: "an active tip's lesion",
@@ -40,7 +41,7 @@ def disc_probability(mean: Array, covariance: Array, radius_mm: float) -> float:
     return float(min(np.sum(_WEIGHTS * 0.5 * np.pi * half * density * inner), 1.0))
 
 
-def _across(direction: Array) -> Array:
+def across(direction: Array) -> Array:
     """(3, 2) orthonormal columns perpendicular to a unit vector."""
     return np.asarray(np.linalg.svd(direction[None])[2][1:].T)
 
@@ -57,7 +58,7 @@ def landmark_covariance(target: Target) -> Array:
 
 
 def _curve(target: Target, offset: Array, tangent: Array, radius_mm: float, sigmas: tuple[float, ...]) -> list[float]:
-    plane = _across(tangent)
+    plane = across(tangent)
     own, shift = plane.T @ (target.covariance + landmark_covariance(target)) @ plane, plane.T @ offset
     return [disc_probability(shift, own + sigma**2 * np.eye(2), radius_mm) for sigma in sigmas]
 

@@ -18,7 +18,7 @@ from targeting.procedures.sites import SITE_RULES, SUPERIOR_NERVES, Quadrant, Si
 
 __all__ = [
     "AngleBand", "Capture", "Electrode", "Generator", "Procedure", "ProcedureKind", "Reach", "SearchRule",
-    "StockNeedle", "TargetRule", "TipRule", "UnlabelledBone", "parse_procedure",
+    "SecondNeedle", "StockNeedle", "TargetRule", "TipRule", "UnlabelledBone", "parse_procedure",
 ]
 
 
@@ -160,6 +160,26 @@ class Generator:
 
 
 @dataclass(frozen=True)
+class SecondNeedle:
+    """When a second lesion is offered, and where (radiofrequency only).
+
+    Attributes
+    ----------
+    capture_goal, placement_sigma : Constant
+        A needle that catches the nerve with less than this probability at this placement error, mm, gets a second one.
+    spacing : Constant
+        Distance between the two parallel axes, mm.
+    alike : Constant
+        Largest difference between their clearances to any structure, mm: one figure is told for both.
+    """
+
+    capture_goal: Constant
+    placement_sigma: Constant
+    spacing: Constant
+    alike: Constant
+
+
+@dataclass(frozen=True)
 class Capture:
     """Distance within which the nerve counts as caught, mm, and the placement errors of the curve."""
 
@@ -246,6 +266,7 @@ class Procedure:
     needles: tuple[StockNeedle, ...]
     electrode: Electrode | None
     generator: Generator | None
+    second: SecondNeedle | None
     may_cross: tuple[str, ...]
     notices: tuple[str, ...]
     site: Site = Site.NERVE
@@ -328,6 +349,7 @@ def parse_procedure(data: Mapping[str, Any]) -> Procedure:
         needles=tuple(_needle(n, f"needles[{i}]") for i, n in enumerate(data["needles"])),
         electrode=section(Electrode, data["electrode"], "electrode") if "electrode" in data else None,
         generator=section(Generator, data["generator"], "generator") if "generator" in data else None,
+        second=section(SecondNeedle, data["second"], "second") if "second" in data else None,
         may_cross=tuple(data["may_cross"]), notices=tuple(data["notices"]), site=site,
         site_rule=section(SITE_RULES[site], data["site_rule"], "site_rule") if site in SITE_RULES else None,
         joints=tuple(parse_joint(j) for j in data.get("joints", ())), quadrant=_quadrant(data, site))

@@ -10,7 +10,7 @@ from scipy.spatial import cKDTree
 from imaging.geometry import to_index, to_world
 from imaging.volume import Grid
 from segmentation.spine import Spine
-from targeting.model import Proposal, ProposalStatus
+from targeting.model import NeedlePose, Proposal, ProposalStatus
 from targeting.procedures import Procedure, ProcedureKind
 
 Array = NDArray[np.float64]
@@ -48,30 +48,44 @@ def faults(spine: Spine, procedure: Procedure, proposals: tuple[Proposal, ...]) 
                   if s.mask is not None and s.mask.any()}
     for proposal in proposals:
         for placement in proposal.placements:
-            who, pose = f"{proposal.target.id} rank {placement.rank}", placement.needles[0]
-            carrier = bones[proposal.target.carrier.name]
-            if carrier.signed(pose.tip[None])[0] > 3 + carrier.half:
-                out.append(f"{who}: tip off its bone")
-            if procedure.kind is ProcedureKind.BLOCK and np.linalg.norm(pose.tip - proposal.target.position) > 2.01:
-                out.append(f"{who}: tip off its target")
-            if proposal.status is ProposalStatus.DIRECTION_ONLY:
-                continue
-            radius, length = pose.needle.diameter_mm / 2, pose.length_mm
-            s = np.arange(0, length, 0.25)
-            path = pose.tip - s[:, None] * pose.direction
-            if body.tree.query(pose.entry)[0] > 2 + body.half or not body.inside(path[s < length - 5]).all():
-                out.append(f"{who}: entry not on the skin or path outside the body")
-            if length + 15 > pose.needle.length_mm:
-                out.append(f"{who}: needle too short")
-            early = s > (pose.needle.active_tip_mm or 4.0) + 1.0
-            for name, bone in bones.items():
-                if name in placement.may_cross:
+            gaps: dict[str, list[float]] = {}
+            for n, pose in enumerate(placement.needles):
+                who = f"{proposal.target.id} rank {placement.rank} needle {n + 1}"
+                carrier = bones[proposal.target.carrier.name]
+                if carrier.signed(pose.tip[None])[0] > 3 + carrier.half:
+                    out.append(f"{who}: tip off its bone")
+                if procedure.kind is ProcedureKind.BLOCK and np.linalg.norm(pose.tip - proposal.target.position) > 2.01:
+                    out.append(f"{who}: tip off its target")
+                if proposal.status is ProposalStatus.DIRECTION_ONLY:
                     continue
-                gap = bone.signed(path) - radius
-                if gap[early].min() < -bone.half or gap[~early].min() < -(1 + radius + bone.half):
-                    out.append(f"{who}: in {name}")
-            for name, need in placement.margins_mm.items():
-                true, said = float(structures[name].signed(path).min()) - radius, placement.clearance_mm[name]
+                path = pose.tip - np.arange(0, pose.length_mm, 0.25)[:, None] * pose.direction
+                out += [f"{who}: {fault}" for fault in _shaft(pose, path, body, bones, placement.may_cross)]
+                for name in placement.margins_mm:
+                    true = float(structures[name].signed(path).min()) - pose.needle.diameter_mm / 2
+                    gaps.setdefault(name, []).append(true)
+            for name, found in gaps.items():
+                need, said, true = placement.margins_mm[name], placement.clearance_mm[name], min(found)
                 if true < need or abs(true - said) > structures[name].half + 0.1:
-                    out.append(f"{who}: {true:.2f} mm to {name}, said {said:.2f}, {need} needed")
+                    out.append(f"{proposal.target.id} rank {placement.rank}: {true:.2f} mm to {name}, said {said:.2f}, "
+                               f"{need} needed")
+    return out
+
+
+def _shaft(pose: NeedlePose, path: Array, body: Voxels, bones: dict[str, Voxels], may_cross: tuple[str, ...]
+           ) -> list[str]:
+    """What is wrong with one needle from tip to skin."""
+    out: list[str] = []
+    radius, length = pose.needle.diameter_mm / 2, pose.length_mm
+    s = np.arange(0, length, 0.25)
+    if body.tree.query(pose.entry)[0] > 2 + body.half or not body.inside(path[s < length - 5]).all():
+        out.append("entry not on the skin or path outside the body")
+    if length + 15 > pose.needle.length_mm:
+        out.append("needle too short")
+    early = s > (pose.needle.active_tip_mm or 4.0) + 1.0
+    for name, bone in bones.items():
+        if name in may_cross:
+            continue
+        gap = bone.signed(path) - radius
+        if gap[early].min() < -bone.half or gap[~early].min() < -(1 + radius + bone.half):
+            out.append(f"in {name}")
     return out
