@@ -23,8 +23,8 @@ class CapturePlot(QWidget):
         super().__init__(parent)
         self._points: tuple[CapturePoint, ...] = ()
         self._why_not = ""
-        self.setMinimumSize(200, 110)
-        self.setMaximumHeight(140)
+        self.setMinimumSize(200, 100)
+        self.setMaximumHeight(130)
 
     @property
     def points(self) -> tuple[CapturePoint, ...]:

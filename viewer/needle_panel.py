@@ -77,10 +77,10 @@ class NeedlePanel(QWidget):
         self.clearances.setSelectionMode(QTableWidget.SelectionMode.NoSelection)
         self.clearances.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.clearances.setAccessibleName("clearances")
-        self.clearances.setMinimumHeight(150)
+        self.clearances.setMinimumHeight(110)
         header = self.clearances.horizontalHeader()
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        header.setSectionResizeMode(1, QHeaderView.ResizeMode.Stretch)
         grid = QGridLayout()
         typed = (("oblique, + lateral", self.oblique), ("tilt, + to the head", self.tilt), ("needle", self.stock))
         for column, (word, widget) in enumerate(typed):

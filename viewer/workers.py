@@ -77,7 +77,12 @@ class Task(QObject):
             self.failed.emit(error)
         else:
             self.done.emit(result)
+        self._work = _nothing  # what the work held, a whole scan maybe, is let go with it
         self.ended.emit()
+
+
+def _nothing(tell: Progress) -> None:
+    """Work that is done."""
 
 
 class TaskStrip(QWidget):
@@ -134,3 +139,4 @@ class TaskStrip(QWidget):
             self.task = None
             self.setVisible(False)
             self.busy_changed.emit(False)
+        task.deleteLater()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import subprocess
@@ -39,13 +40,12 @@ def display() -> Iterator[str]:
         number = said.readline().strip()
     before = {name: os.environ.get(name) for name in ("DISPLAY", "QT_QPA_PLATFORM", "NAPARI_CONFIG")}
     os.environ.update(DISPLAY=f":{number}", QT_QPA_PLATFORM="xcb", NAPARI_CONFIG="")
+    atexit.register(server.terminate)  # after the last window of this process, which lives as long as Qt does
     yield os.environ["DISPLAY"]
     for name, value in before.items():
         os.environ.pop(name, None)
         if value is not None:
             os.environ[name] = value
-    server.terminate()
-    server.wait(10)
 
 
 @pytest.fixture(scope="session")
