@@ -47,7 +47,7 @@ def paint_labels(volume: Volume, box: Box, chain: Sequence[Instance], labels: Se
         q = resample(vertebra.this[tight].astype(np.float32), cube.grid(), grid, linear=True, fill=0.0)
         mask = _border(q, hounsfield(array[cut], volume), grid)
         mask = _piece_near(mask, grid, box.to_lps(vertebra.centre))
-        share = np.round(q * 255.0).astype(np.uint8)
+        share = np.maximum(np.round(q * 255.0), 1.0).astype(np.uint8)  # marrow that the net doubts is claimed too
         wins = mask & (share > best[cut])
         out[cut][wins] = label
         best[cut][wins] = share[wins]
@@ -59,12 +59,19 @@ def _border(q: FloatArray, hu: FloatArray, grid: Grid) -> NDArray[np.bool_]:
     limits = settings().refine
     plain = q > limits.plain
     if float(grid.spacing.max()) >= limits.coarse_voxel_mm:
-        return ndimage.binary_fill_holes(plain)  # type: ignore[no-any-return]
+        return _filled(plain)
     calm = ndimage.gaussian_filter(np.clip(hu, -300.0, 800.0), limits.noise_sigma_mm / grid.spacing[::-1])
     middle, contrast = _local_threshold(calm, q, grid)
     banded = (q > limits.sure) | ((q > limits.possible) & (calm > middle))
     mask = np.where(contrast > limits.contrast_hu, banded, plain)
-    return ndimage.binary_fill_holes(mask | ndimage.binary_closing(mask))  # type: ignore[no-any-return]
+    return _filled(mask | ndimage.binary_closing(mask))
+
+
+def _filled(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Fill what a vertebra encloses in any sagittal slice: marrow with an opening elsewhere, never the canal."""
+    in_slice = ndimage.generate_binary_structure(3, 1)
+    in_slice[1, 1, ::2] = False
+    return np.asarray(ndimage.binary_fill_holes(mask, in_slice))
 
 
 def _local_threshold(hu: FloatArray, q: FloatArray, grid: Grid) -> tuple[FloatArray, FloatArray]:
