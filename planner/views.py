@@ -29,8 +29,9 @@ Array = NDArray[np.float64]
 #: How much of a needle is drawn where its entry is out of view, mm.
 _DRAWN_MM = 60.0
 _WORDS = ((Side.LEFT.value, Side.RIGHT.value), ("BACK", "FRONT"), ("HEAD", "FEET"))
-#: Cosine from which an end of the patient is named at an edge: within 60 degrees, so that one always is.
-_NAMED = 0.5
+#: Cosine from which an end of the patient is named at an edge: within 57 degrees, so that one always is, and seen from
+#: 60 degrees aside the sides are near and far: what lies behind the patient is then not read as lying on a side.
+_NAMED = 0.55
 _LEFT, _HEAD = np.array([1.0, 0.0, 0.0]), np.array([0.0, 0.0, 1.0])
 _PRONE = "patient prone"
 
@@ -118,7 +119,7 @@ def pose_marks(pose: NeedlePose) -> PoseMarks:
 
 
 def _toward(direction: Array) -> tuple[str, ...]:
-    """The patient's ends within 60 degrees of a direction: LEFT or RIGHT first, then the nearest. Never empty."""
+    """The patient's ends within 57 degrees of a direction: LEFT or RIGHT first, then the nearest. Never empty."""
     found = [(axis > 0, -abs(float(part)), _WORDS[axis][0 if part > 0 else 1])
              for axis, part in enumerate(direction) if abs(part) >= _NAMED]
     return tuple(word for _, _, word in sorted(found))

@@ -86,6 +86,9 @@ def test_a_slant_is_named_by_both_ends() -> None:
     oblique = radiograph_view(ViewName.NEEDLE_EYE, turned(pose, 50.0, 0.0), target)
     assert oblique.edges[Edge.LEFT] == ("LEFT", "FRONT")
     assert oblique.facing == "seen from the patient's LEFT and BACK"
+    aside = radiograph_view(ViewName.NEEDLE_EYE, turned(pose, 60.0, 0.0), target)
+    assert aside.edges[Edge.LEFT] == ("FRONT",), "what lies in front is not read as lying on a side"
+    assert near_side(aside.sight.right, aside.sight.down) is Side.LEFT
 
 
 @settings(max_examples=25, deadline=None)
