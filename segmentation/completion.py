@@ -17,6 +17,7 @@ from scipy import ndimage
 from imaging.geometry import VertebralFrame, to_world
 from imaging.volume import Grid
 from segmentation.constants import constants
+from segmentation.shape import distance_to
 
 __all__ = ["complete_arch"]
 
@@ -64,7 +65,7 @@ def complete_arch(labels: NDArray[Any], label: int, hu: NDArray[Any], grid: Grid
     smooth = ndimage.gaussian_filter(hu.astype(np.float32), float(c["smooth_mm"]) / grid.spacing[::-1])
     bright = smooth > limit
     reach = float(c["reach_mm"])
-    away = ndimage.distance_transform_edt(labels == 0, sampling=grid.spacing[::-1])
+    away = distance_to(labels > 0, grid.spacing[::-1])
     markers = np.zeros(labels.shape, dtype=np.uint8)
     markers[bright & (away > reach)] = _FOREIGN
     markers[(labels > 0) & ~own] = _OTHER
@@ -73,18 +74,18 @@ def complete_arch(labels: NDArray[Any], label: int, hu: NDArray[Any], grid: Grid
     relief = np.clip(float(c["bright_hu"]) - smooth, 0, None).astype(np.float32)
     flooded = sitk.GetArrayFromImage(sitk.MorphologicalWatershedFromMarkers(
         sitk.GetImageFromArray(relief), sitk.GetImageFromArray(markers), markWatershedLine=False))
-    beyond = ndimage.distance_transform_edt(~own, sampling=grid.spacing[::-1])
+    beyond = distance_to(own, grid.spacing[::-1])
     grown = (flooded == _OWN) & (labels == 0) & bright & arch & (beyond <= reach)
     return _joined(own, _without_rim(grown, beyond, grid), labels)
 
 
-def _without_rim(grown: NDArray[np.bool_], beyond: NDArray[np.float64], grid: Grid) -> NDArray[np.bool_]:
+def _without_rim(grown: NDArray[np.bool_], beyond: NDArray[np.float32], grid: Grid) -> NDArray[np.bool_]:
     """Drop what only thickens the mask by a voxel: blurred edges, not missing bone."""
     rim = float(constants("landmarks")["completion"]["rim_voxels"]) * float(grid.spacing.max())
     missing = grown & (beyond > rim)
     if not missing.any():
         return missing
-    return np.asarray(grown & (ndimage.distance_transform_edt(~missing, sampling=grid.spacing[::-1]) <= rim + 1e-3))
+    return np.asarray(grown & (distance_to(missing, grid.spacing[::-1]) <= rim + 1e-3))
 
 
 def _joined(own: NDArray[np.bool_], grown: NDArray[np.bool_], labels: NDArray[Any]) -> NDArray[np.bool_]:

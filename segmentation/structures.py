@@ -57,20 +57,24 @@ def metal_structure(volume: Volume | None) -> Structure:
                      f"brighter than {float(c['hu']):.0f} HU")
 
 
-def _air(volume: Volume, body: Mask, limit_hu: float) -> Mask:
-    """Darker than a limit inside the body, away from its surface."""
-    slope = volume.slope or 1.0
-    stored = (limit_hu - volume.intercept) / slope
-    dark = (volume.array < stored if slope > 0 else volume.array > stored) & body
+def _deep(volume: Volume, body: Mask) -> Mask:
+    """Inside the body, away from its surface."""
     skin = float(constants("structures")["air"]["skin_mm"])
     rounds = max(1, round(skin / float(volume.grid.spacing.max())))
-    return np.asarray(dark & ndimage.binary_erosion(body, iterations=rounds, border_value=1))
+    return np.asarray(body & ndimage.binary_erosion(body, iterations=rounds, border_value=1))
 
 
-def _lungs(volume: Volume, body: Mask) -> Mask:
+def _air(volume: Volume, deep: Mask, limit_hu: float) -> Mask:
+    """Darker than a limit in the depth of the body."""
+    slope = volume.slope or 1.0
+    stored = (limit_hu - volume.intercept) / slope
+    return np.asarray((volume.array < stored if slope > 0 else volume.array > stored) & deep)
+
+
+def _lungs(volume: Volume, deep: Mask) -> Mask:
     """Large air spaces whose mean is lung's."""
     c = constants("structures")["air"]
-    air = _air(volume, body, float(c["lung_hu"][1]))
+    air = _air(volume, deep, float(c["lung_hu"][1]))
     parts, count = ndimage.label(air)
     if not count:
         return air
@@ -95,8 +99,9 @@ def air_structures(volume: Volume | None, body: Mask | None, lungs: Structure | 
         return {name: _missing(name, reason) for name in (StructureName.LUNGS, StructureName.BOWEL_GAS)}
     c = constants("structures")["air"]
     known = lungs is not None and lungs.mask is not None
-    lung = np.asarray(lungs.mask) if lungs is not None and lungs.mask is not None else _lungs(volume, body)
-    gas = _air(volume, body, float(c["gas_hu"]))
+    deep = _deep(volume, body)
+    lung = np.asarray(lungs.mask) if lungs is not None and lungs.mask is not None else _lungs(volume, deep)
+    gas = _air(volume, deep, float(c["gas_hu"]))
     if lung.any():
         rounds = max(1, round(float(c["gas_from_lung_mm"]) / float(volume.grid.spacing.min())))
         gas &= ~ndimage.binary_dilation(lung, iterations=rounds)
