@@ -7,9 +7,11 @@ from functools import cache
 
 import numpy as np
 import pytest
+import vtk
+from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 from imaging.errors import UsageError
-from imaging.geometry import Side
+from imaging.geometry import Side, to_world
 from segmentation.anatomy import Nerve, StructureName
 from segmentation.spine import NerveCourse, Spine
 from targeting.evaluation import Evaluator
@@ -239,3 +241,33 @@ def test_moving_the_entry_across_the_skin_changes_only_what_it_must(side: Side) 
         assert found.placement.needles[0].direction == pytest.approx(u, abs=1e-9)
         assert found.placement.needles[0].length_mm == pytest.approx(np.linalg.norm(entry - pose.tip))
         assert found.placement.capture == proposal.placements[0].capture
+
+
+def test_clearances_to_masks_are_no_kinder_than_to_their_meshes() -> None:
+    """A mesh from flying edges cuts the voxels' corners: it may stand out of a hollow by a quarter voxel, no more."""
+    spine, grid = lumbar_spine(), lumbar_spine().grid
+    proposal = _proposals(ProcedureKind.BLOCK)[0]
+    for name in (StructureName.CANAL, StructureName.FORAMEN_CONTENTS):
+        mask = spine.structures[name].mask
+        image = vtk.vtkImageData()
+        image.SetDimensions(*mask.shape[::-1])
+        image.GetPointData().SetScalars(numpy_to_vtk(mask.ravel().astype(np.uint8), deep=True))
+        edges = vtk.vtkFlyingEdges3D()
+        edges.SetInputData(image)
+        edges.SetValue(0, 0.5)
+        edges.Update()
+        mesh = edges.GetOutput()
+        points = to_world(grid, vtk_to_numpy(mesh.GetPoints().GetData()).astype(np.float64))
+        mesh.GetPoints().SetData(numpy_to_vtk(points, deep=True))
+        locator = vtk.vtkStaticCellLocator()
+        locator.SetDataSet(mesh)
+        locator.BuildLocator()
+        for placement in proposal.placements:
+            pose = placement.needles[0]
+            closest, cell, sub, squared = [0.0] * 3, vtk.mutable(0), vtk.mutable(0), vtk.mutable(0.0)
+            least = np.inf
+            for s in np.arange(0.0, pose.length_mm, 0.25):
+                locator.FindClosestPoint(pose.tip - s * pose.direction, closest, cell, sub, squared)
+                least = min(least, float(squared.get()) ** 0.5)
+            said = placement.clearance_mm[name] + 0.5 * pose.needle.diameter_mm
+            assert -0.25 * grid.spacing.max() - 0.02 < least - said < 0.6 * np.linalg.norm(grid.spacing)
