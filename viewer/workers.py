@@ -139,4 +139,3 @@ class TaskStrip(QWidget):
             self.task = None
             self.setVisible(False)
             self.busy_changed.emit(False)
-        task.deleteLater()
