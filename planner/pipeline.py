@@ -31,7 +31,9 @@ from targeting.model import Proposal, ProposalStatus
 from targeting.procedures import load_procedure, procedure_names
 from targeting.targets import MissingTarget, make_targets
 
-__all__ = ["Clock", "ct_only", "parse_request", "plan_study", "read_hashed", "segment_study", "why_no_needles"]
+__all__ = [
+    "Clock", "ct_only", "parse_request", "plan_study", "read_hashed", "replan_study", "segment_study", "why_no_needles",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -163,6 +165,40 @@ def segment_study(
                      True), progress, clock or _now)
 
 
+def replan_study(plan: Plan, procedure: str, out: str | Path | None = None, *, overwrite: bool = False,
+                 report: bool = True, progress: Progress | None = None, clock: Clock | None = None) -> Plan:
+    """Plan another procedure on the anatomy of a plan, corrections by hand included; nothing is segmented again.
+
+    Parameters
+    ----------
+    plan : Plan
+        Planned before or read back (`planner.loading.load_plan`), with its scan.
+    procedure : str
+        A name of ``targeting.procedures.procedure_names()``; all its targets on the plan's sides.
+    out, overwrite, report, progress, clock
+        As for `plan_study`.
+
+    Raises
+    ------
+    UsageError
+        No such procedure.
+    """
+    now = clock or _now
+    started, stages = now(), Stages(progress)
+    asked = parse_request(procedure, (), (), plan.request.sides, plan.request.engine, None, (), None, False)
+    request = replace(plan.request, procedure=asked.procedure, nerves=(), joints=())
+    proposals, missing, notices = _propose(plan.volume, plan.spine, request, stages)
+    run = RunInfo(started.isoformat(), now().isoformat(), library_versions(), plan.run.inputs, stages.times,
+                  peak_memory_mb())
+    findings = study_findings(plan.volume, plan.spine, proposals, missing)
+    other = replace(plan, request=request, proposals=proposals, findings=findings, run=run, missing_targets=missing,
+                    notices=notices, reviews={})
+    if out is not None:
+        with stages.stage("writing", 0.1) as tell:
+            _store(other, Path(out).absolute(), overwrite, report, tell)
+    return other
+
+
 def _run(job: _Job, progress: Progress | None, clock: Clock) -> Plan:
     request, started, stages = job.request, clock(), Stages(progress)
     with stages.stage("reading", 0.08) as tell:
@@ -170,10 +206,10 @@ def _run(job: _Job, progress: Progress | None, clock: Clock) -> Plan:
     if job.out is not None and inputs.volume is not None:
         check_free(job.out, StudyInfo.of(inputs.volume).study_id, overwrite=job.overwrite)
     spine = _anatomy(inputs, request, stages)
-    study = StudyInfo.of(inputs.volume or _withoutct_only(inputs.identity, spine))
+    study = StudyInfo.of(inputs.volume or _without_image(inputs.identity, spine))
     if job.out is not None:
         check_free(job.out, study.study_id, overwrite=job.overwrite)
-    proposals, missing, notices = _propose(inputs, spine, request, stages)
+    proposals, missing, notices = _propose(inputs.volume, spine, request, stages)
     run = RunInfo(started.isoformat(), clock().isoformat(), library_versions(), inputs.hashes, stages.times,
                   peak_memory_mb())
     findings = study_findings(inputs.volume, spine, proposals, missing)
@@ -250,7 +286,7 @@ def _file_sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _withoutct_only(identity: SeriesIdentity, spine: Spine) -> Volume:
+def _without_image(identity: SeriesIdentity, spine: Spine) -> Volume:
     """An empty volume on the label file's lattice, to describe a study that has no image."""
     return Volume(np.zeros(spine.grid.shape, np.uint8), spine.grid, "OTHER", identity=identity)
 
@@ -299,7 +335,7 @@ def _anatomy(inputs: _Inputs, request: PlanRequest, stages: Stages) -> Spine:
         return build_spine(segmentation, image, body, reconstructed, tell)
 
 
-def _propose(inputs: _Inputs, spine: Spine, request: PlanRequest, stages: Stages) -> tuple[
+def _propose(volume: Volume | None, spine: Spine, request: PlanRequest, stages: Stages) -> tuple[
         tuple[Proposal, ...], tuple[MissingTarget, ...], tuple[str, ...]]:
     """Proposals, targets that could not be placed, and what must be said with every plan of the procedure."""
     if request.procedure == NO_PROCEDURE:
@@ -307,8 +343,8 @@ def _propose(inputs: _Inputs, spine: Spine, request: PlanRequest, stages: Stages
     procedure = load_procedure(request.procedure)
     with stages.stage("targets", 0.03):
         asked = make_targets(spine, procedure, request.nerves or None, request.joints or None, request.sides,
-                             ct_only(inputs.volume))
-    reason = why_no_needles(inputs.volume, spine)
+                             ct_only(volume))
+    reason = why_no_needles(volume, spine)
     if not spine.vertebrae:
         missing = tuple(replace(m, reason=reason or "no vertebra was found") for m in asked.missing)
         return (), missing, procedure.notices
@@ -317,7 +353,7 @@ def _propose(inputs: _Inputs, spine: Spine, request: PlanRequest, stages: Stages
             none = tuple(Proposal(target, ProposalStatus.NONE, reason) for target in asked.targets)
             return none, asked.missing, procedure.notices
         from targeting.planning import propose
-        return propose(spine, asked.targets, procedure, tell, inputs.volume), asked.missing, procedure.notices
+        return propose(spine, asked.targets, procedure, tell, volume), asked.missing, procedure.notices
 
 
 def why_no_needles(volume: Volume | None, spine: Spine) -> str:

@@ -6,11 +6,15 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 from typer.testing import CliRunner
 
+from imaging.errors import UsageError
 from planner.cli import app
 from planner.exit_codes import ExitCode
 from planner.folder import read_folder
+from planner.loading import load_plan
+from planner.pipeline import replan_study
 from sample_data.phantom import Phantom
 
 
@@ -44,6 +48,18 @@ def test_a_rerun_is_byte_identical(phantom_plan: Path, phantom_files: tuple[Path
     CliRunner().invoke(app, ["plan", str(phantom_files[0]), "--labels", str(phantom_files[1]), "--scheme", "verse",
                              "--name", "L5=L5", "--out", str(tmp_path / "again"), "--joint", "L4/5"])
     assert (tmp_path / "again" / "plan.json").read_bytes() == (phantom_plan / "plan.json").read_bytes()
+
+
+def test_another_procedure_is_planned_on_the_same_anatomy(phantom_plan: Path, tmp_path: Path) -> None:
+    replan_study(load_plan(phantom_plan), "lumbar-facet-joint-injection", tmp_path / "other", report=False)
+    first, other = read_folder(phantom_plan).plan, read_folder(tmp_path / "other").plan
+    for part in ("levels", "landmarks", "landmark_details", "numbering", "masks", "grid", "study"):
+        assert other[part] == first[part], part
+    assert other["request"]["statements"] == first["request"]["statements"]
+    assert {t["procedure"] for t in other["targets"]} == {"lumbar-facet-joint-injection"}
+    assert any(p["status"] == "proposed" for p in other["proposals"])
+    with pytest.raises(UsageError, match="is not a procedure"):
+        replan_study(load_plan(phantom_plan), "no-such-procedure")
 
 
 def test_labels_alone_give_levels_landmarks_and_nerves(phantom_files: tuple[Path, Path], tmp_path: Path) -> None:
