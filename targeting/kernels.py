@@ -36,6 +36,18 @@ _STRIDE = 1.7
 
 
 @compiled
+def _within(field: Field, i: float, j: float, k: float) -> float:
+    """Value of a field at fractional voxel indices inside its lattice, mm."""
+    a, b, c = min(int(i), field.shape[2] - 2), min(int(j), field.shape[1] - 2), min(int(k), field.shape[0] - 2)
+    u, v, w = i - a, j - b, k - c
+    low = ((field[c, b, a] * (1 - u) + field[c, b, a + 1] * u) * (1 - v)
+           + (field[c, b + 1, a] * (1 - u) + field[c, b + 1, a + 1] * u) * v)
+    high = ((field[c + 1, b, a] * (1 - u) + field[c + 1, b, a + 1] * u) * (1 - v)
+            + (field[c + 1, b + 1, a] * (1 - u) + field[c + 1, b + 1, a + 1] * u) * v)
+    return float(low * (1 - w) + high * w)
+
+
+@compiled
 def trilinear(field: Field, inverse: Array, origin: Array, x: float, y: float, z: float) -> float:
     """Value of a field at one point, mm; the border value beyond the lattice."""
     nz, ny, nx = field.shape
@@ -43,13 +55,7 @@ def trilinear(field: Field, inverse: Array, origin: Array, x: float, y: float, z
     fi = min(max(inverse[0, 0] * dx + inverse[0, 1] * dy + inverse[0, 2] * dz, 0.0), nx - 1.0)
     fj = min(max(inverse[1, 0] * dx + inverse[1, 1] * dy + inverse[1, 2] * dz, 0.0), ny - 1.0)
     fk = min(max(inverse[2, 0] * dx + inverse[2, 1] * dy + inverse[2, 2] * dz, 0.0), nz - 1.0)
-    i, j, k = min(int(fi), nx - 2), min(int(fj), ny - 2), min(int(fk), nz - 2)
-    a, b, c = fi - i, fj - j, fk - k
-    low = ((field[k, j, i] * (1 - a) + field[k, j, i + 1] * a) * (1 - b)
-           + (field[k, j + 1, i] * (1 - a) + field[k, j + 1, i + 1] * a) * b)
-    high = ((field[k + 1, j, i] * (1 - a) + field[k + 1, j, i + 1] * a) * (1 - b)
-            + (field[k + 1, j + 1, i] * (1 - a) + field[k + 1, j + 1, i + 1] * a) * b)
-    return float(low * (1 - c) + high * c)
+    return _within(field, fi, fj, fk)
 
 
 @compiled
@@ -141,18 +147,6 @@ def find_contact(bones: Field, inverse: Array, origin: Array, aims: Array, direc
             s -= 0.25
         nearest[n] = least
     return s_out, nearest
-
-
-@compiled
-def _within(field: Field, i: float, j: float, k: float) -> float:
-    """Value of a field at fractional voxel indices inside its lattice, mm."""
-    a, b, c = min(int(i), field.shape[2] - 2), min(int(j), field.shape[1] - 2), min(int(k), field.shape[0] - 2)
-    u, v, w = i - a, j - b, k - c
-    low = ((field[c, b, a] * (1 - u) + field[c, b, a + 1] * u) * (1 - v)
-           + (field[c, b + 1, a] * (1 - u) + field[c, b + 1, a + 1] * u) * v)
-    high = ((field[c + 1, b, a] * (1 - u) + field[c + 1, b, a + 1] * u) * (1 - v)
-            + (field[c + 1, b + 1, a] * (1 - u) + field[c + 1, b + 1, a + 1] * u) * v)
-    return float(low * (1 - w) + high * w)
 
 
 @compiled
