@@ -14,7 +14,7 @@ from imaging.findings import Finding, FindingCode, Severity
 from segmentation.anatomy import VERSE_LABEL, Level, is_relative
 from segmentation.spine import Alternate, Numbering, NumberingStatus, Segmentation
 
-__all__ = ["LevelStatement", "apply_statements", "parse_statement"]
+__all__ = ["LevelStatement", "apply_statements", "parse_statement", "stated_names"]
 
 _V = TypeVar("_V")
 _STANDARD: tuple[Level, ...] = tuple(level for level in Level if level not in (Level.T13, Level.L6, Level.S1))
@@ -62,8 +62,20 @@ def _order(statements: tuple[LevelStatement, ...], with_l6: bool) -> tuple[Level
     return tuple(order)
 
 
-def _new_names(chain: tuple[str, ...], statements: tuple[LevelStatement, ...]) -> dict[str, Level]:
-    """Old name to new level for the whole chain, or a UsageError that says what does not fit."""
+def stated_names(levels: Mapping[int, str], statements: tuple[LevelStatement, ...]) -> dict[str, Level]:
+    """What every vertebra but the sacrum is called by these statements, from head to foot.
+
+    Parameters
+    ----------
+    levels : mapping of label value to name
+        As found.
+
+    Raises
+    ------
+    UsageError
+        A statement does not fit what was found; says why.
+    """
+    chain = _chain(levels)
     order = _order(statements, with_l6=False)
     offsets = set()
     for statement in statements:
@@ -96,7 +108,7 @@ def apply_statements(segmentation: Segmentation, statements: tuple[LevelStatemen
     """
     if not statements:
         return segmentation
-    new: dict[str, Level] = _new_names(_chain(segmentation.levels), statements)
+    new: dict[str, Level] = stated_names(segmentation.levels, statements)
     names = {old: level.value for old, level in new.items()}
     said = ", ".join(map(str, statements))
     table = np.zeros(256, dtype=np.uint8)

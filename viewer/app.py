@@ -9,17 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QShortcut
-from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QPushButton, QTabWidget, QVBoxLayout, QWidget
 
 from imaging.errors import NerveplanError
 from planner.defaults import DEFAULT_PROCEDURE
 from planner.folder import PLAN_FILE
 from planner.loading import SourceMissingError
+from planner.locking import ConflictError
 from planner.plan import BANNER, WATERMARK, PlanState
 from planner.review import Review
 from segmentation.engine import Progress
 from targeting.evaluation import Evaluator
 from targeting.radiograph import Attenuation, attenuation
+from viewer.anatomy import AnatomyPanel, AnatomyStep
 from viewer.approval import DecisionBar
 from viewer.editing import Editor, make_evaluator
 from viewer.flat_views import FlatViews
@@ -50,6 +52,15 @@ class Opened:
     layers: list[LayerData]
 
 
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """What moved needles are judged by, and the surfaces where they were drawn anew."""
+
+    attenuation: Attenuation | None
+    evaluator: Evaluator | None
+    layers: list[LayerData] | None
+
+
 class ReviewPanel(QWidget):
     """The dock from which a study is opened and its plan reviewed.
 
@@ -66,6 +77,8 @@ class ReviewPanel(QWidget):
         self.scene = Scene3D(napari_viewer, self.editor)
         self.flat = FlatViews(self.editor)
         self.table = TargetTable(self.session)
+        self.anatomy = AnatomyPanel(self.editor)
+        self.tabs = QTabWidget()
         self.needle = NeedlePanel(self.editor)
         self.decisions = DecisionBar(self.editor)
         self.shortcuts: list[QShortcut] = []
@@ -80,6 +93,8 @@ class ReviewPanel(QWidget):
         self.keys.setVisible(False)
         self.session.plan_changed.connect(self._say_state)
         self.session.review_changed.connect(self._say_state)
+        self.session.anatomy_changed.connect(self.redraw_anatomy)
+        self.anatomy.asked.connect(self.change_anatomy)
         self.editor.refused.connect(self.say)
         self._say_state()
 
@@ -97,10 +112,12 @@ class ReviewPanel(QWidget):
         buttons = QHBoxLayout()
         buttons.addWidget(self.open_button)
         buttons.addWidget(self.plan_button)
+        self.tabs.addTab(self.table, "Targets")
+        self.tabs.addTab(self.anatomy, "Anatomy")
         column = QVBoxLayout(self)
         column.addWidget(banner)
         column.addLayout(buttons)
-        for widget, stretch in ((self.strip, 0), (self.state, 0), (self.message, 0), (self.table, 3),
+        for widget, stretch in ((self.strip, 0), (self.state, 0), (self.message, 0), (self.tabs, 3),
                                 (self.needle, 4), (self.decisions, 0), (self.keys, 0)):
             column.addWidget(widget, stretch)
 
@@ -133,6 +150,7 @@ class ReviewPanel(QWidget):
             tell("reading the plan and its scan", 0.1)
             return _opened(Review.open(folder, source), tell)
 
+        self.message.clear()
         self._start("opening the plan", work, self.show, lambda error: self._ask_source(folder, error))
 
     def _ask_source(self, folder: Path, error: Exception) -> bool:
@@ -157,6 +175,7 @@ class ReviewPanel(QWidget):
             plan_study(scan, folder, procedure=procedure, progress=tell)
             return _opened(Review.open(folder), tell)
 
+        self.message.clear()
         self._start("planning", work, self.show, None)
 
     def _ask_out(self) -> Path | None:
@@ -164,13 +183,14 @@ class ReviewPanel(QWidget):
         return Path(chosen) if chosen else None
 
     def _start(self, words: str, work: Callable[[Progress], Any], done: Callable[[Any], None],
-               handle: Callable[[Exception], bool] | None) -> None:
+               handle: Callable[[Exception], bool] | None, ended: Callable[[], None] | None = None) -> None:
         task = Task(words, work)
         task.done.connect(done)
         task.failed.connect(lambda error: self._fail(error, handle))
-        task.stopped.connect(lambda: self.say("stopped; what was open stays open"))
-        self.message.clear()
+        task.stopped.connect(lambda: self.say("stopped"))
         self.strip.run(task)
+        if ended is not None:
+            task.ended.connect(ended)
 
     def _fail(self, error: Exception, handle: Callable[[Exception], bool] | None) -> None:
         if handle is None or not handle(error):
@@ -180,29 +200,71 @@ class ReviewPanel(QWidget):
         """Show a plan that was opened, and measure beside the window what moved needles are judged by."""
         self.session.open(opened.review)
         self.scene.show_anatomy(opened.layers)
+        self.scene.look_from_behind()
         self.viewer.title = f"nerveplan: {opened.review.folder.name}"
         self.measure()
 
-    def measure(self) -> None:
-        """Prepare the judging of moved needles beside the window."""
+    def measure(self, redraw: bool = False) -> None:
+        """Prepare the judging of moved needles beside the window; `redraw` draws the surfaces anew too."""
         review = self.session.review
         if review is None:
             return
 
-        def work(tell: Progress) -> tuple[Attenuation | None, Evaluator | None]:
+        held = self.session.attenuation
+
+        def work(tell: Progress) -> Measured:
             plan = review.plan
             tell("preparing simulated fluoroscopy", 0.1)
             on_ct = plan.volume is not None and plan.volume.modality == "CT"
-            prepared = attenuation(plan.volume, plan.spine.body) if plan.volume is not None and on_ct else None
-            tell("measuring distances for moving needles", 0.3)
-            return prepared, make_evaluator(plan)
+            prepared = attenuation(plan.volume, plan.spine.body) if (
+                held is None and plan.volume is not None and on_ct) else held
+            tell("drawing surfaces", 0.2)
+            layers = anatomy_layers(plan) if redraw else None
+            tell("measuring distances for moving needles", 0.4)
+            return Measured(prepared, make_evaluator(plan), layers)
 
-        def done(found: tuple[Attenuation | None, Evaluator | None]) -> None:
+        def done(found: Measured) -> None:
             if self.session.review is review:
-                self.session.attenuation = found[0]
-                self.editor.set_evaluator(found[1])
+                if found.layers is not None:
+                    self.scene.show_anatomy(found.layers)
+                self.session.attenuation = found.attenuation
+                self.editor.set_evaluator(found.evaluator)
 
         self._start("measuring distances", work, done, None)
+
+    # the anatomy
+
+    def redraw_anatomy(self) -> None:
+        """Draw and measure anew what a recorded step has changed."""
+        self.measure(redraw=True)
+
+    def change_anatomy(self, words: str, step: AnatomyStep) -> None:
+        """Compute and record an edit of the anatomy beside the window; until it is done no other step is recorded.
+
+        A cancel leaves the plan as it was, unless it came after the edit was recorded: then undo takes it back.
+        """
+        session, editor, review = self.session, self.editor, self.session.review
+        if review is None or not editor.may_record():
+            return
+        before, who, role = review.plan, editor.who, editor.role
+
+        def conflict(error: Exception) -> bool:
+            if isinstance(error, ConflictError):
+                review.reload()
+            return False
+
+        def ended() -> None:
+            editor.set_busy(False)
+            if session.review is not review:
+                return
+            if review.plan is not before:
+                session.recorded()
+            elif editor.evaluator is None and not self.strip.busy:  # the edit took the place of measuring
+                self.measure()
+
+        editor.set_busy(True)
+        self.message.clear()
+        self._start(words, lambda tell: step(review, who, role, tell), lambda _: None, conflict, ended)
 
     def close_plan(self) -> None:
         """Let go of the open plan."""

@@ -29,6 +29,7 @@ __all__ = ["Editor", "make_evaluator"]
 
 Array = NDArray[np.float64]
 _SHORTEST_MM = 2.0
+_WAIT = "the anatomy is being changed: wait for it, or cancel it"
 _NAME_FIRST = "type your name to keep this: it is recorded as typed and is not an identity"
 
 
@@ -49,6 +50,8 @@ class Editor:
         As typed; nothing is recorded without a name.
     evaluator : Evaluator or None
         None until distances are measured; needles cannot be moved before.
+    busy : bool
+        The anatomy is being changed beside the window: until it is done no other step is recorded.
     """
 
     refused = Signal(str)
@@ -60,8 +63,10 @@ class Editor:
         self.session = session
         self.who, self.role = "", ""
         self.evaluator: Evaluator | None = None
+        self.busy = False
         self._needle: Needle | None = None
         session.plan_changed.connect(self._forget)
+        session.anatomy_changed.connect(self._forget)
         session.target_changed.connect(self._forget_needle)
 
     def _forget(self) -> None:
@@ -75,13 +80,18 @@ class Editor:
         self.evaluator = evaluator
         self.ready_changed.emit()
 
+    def set_busy(self, busy: bool) -> None:
+        """Hold every other step back while the anatomy is changed, or let them go on."""
+        self.busy = busy
+        self.ready_changed.emit()
+
     # moving the needle
 
     @property
     def can_move(self) -> bool:
         """Whether the needle shown can be moved: distances are measured and the target is not locked."""
         session = self.session
-        return (self.evaluator is not None and session.pose is not None and session.target is not None
+        return (self.evaluator is not None and not self.busy and session.pose is not None and session.target is not None
                 and session.target.carrier.frame is not None and not session.target_review.locked)
 
     @property
@@ -167,7 +177,7 @@ class Editor:
         review = self.session.review
         if review is None:
             return False
-        if not self.named():
+        if not self.may_record():
             return False
         try:
             step(review)
@@ -181,6 +191,12 @@ class Editor:
             return False
         self.session.recorded()
         return True
+
+    def may_record(self) -> bool:
+        """Whether a step can be recorded now; says why not."""
+        if self.busy:
+            self.refused.emit(_WAIT)
+        return not self.busy and self.named()
 
     def named(self) -> bool:
         """Whether a name was typed; says that one is needed where none was."""

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from psygnal import Signal
 
 from imaging.errors import UsageError
-from imaging.geometry import to_world
+from imaging.geometry import to_index, to_world
 from planner.plan import Plan, TargetReview
 from planner.review import Review
 from planner.words import best_placement
+from segmentation.spine import Vertebra
 from targeting.model import (
     ConfidenceWord,
     Evaluation,
@@ -35,6 +37,7 @@ from viewer.slices import Slicer
 __all__ = ["Session"]
 
 Array = NDArray[np.float64]
+_ANATOMY = ("levels", "landmarks", "nerve_courses", "targets")
 
 
 class Session:
@@ -56,6 +59,8 @@ class Session:
     """Another plan is open, or none."""
     review_changed = Signal()
     """A step was recorded: placements, states or locks may be others."""
+    anatomy_changed = Signal()
+    """The step changed vertebrae, landmarks, courses or targets: what was measured on them no longer holds."""
     target_changed = Signal()
     """Another target is shown."""
     needle_changed = Signal()
@@ -70,6 +75,7 @@ class Session:
         self.attenuation: Attenuation | None = None
         self._target_id = ""
         self._rank: int | None = None
+        self._anatomy: tuple[Any, ...] = ()
         self._crosshair: Array = np.zeros(3)
         self._window = next(iter(settings().windows.values()))
 
@@ -80,7 +86,7 @@ class Session:
         plan = review.plan
         self.review, self.slicer, self.draft = review, Slicer(plan.volume, plan.spine), None
         self.attenuation = None
-        self._target_id, self._rank = "", None
+        self._target_id, self._rank, self._anatomy = "", None, _anatomy_of(review)
         self._window = _first_window(plan)
         self._crosshair = _middle(plan)
         self.plan_changed.emit()
@@ -94,7 +100,7 @@ class Session:
     def close(self) -> None:
         """Let go of the plan and everything made from it."""
         self.review = self.slicer = self.draft = self.attenuation = None
-        self._target_id, self._rank = "", None
+        self._target_id, self._rank, self._anatomy = "", None, ()
         self.plan_changed.emit()
         self.target_changed.emit()
 
@@ -107,6 +113,10 @@ class Session:
             self._target_id = self.proposals[0].target.id
         self.review_changed.emit()
         self.needle_changed.emit()
+        anatomy = () if self.review is None else _anatomy_of(self.review)
+        if anatomy != self._anatomy:
+            self._anatomy = anatomy
+            self.anatomy_changed.emit()
 
     @property
     def plan(self) -> Plan | None:
@@ -241,6 +251,19 @@ class Session:
         self.crosshair_changed.emit()
 
     @property
+    def vertebra(self) -> Vertebra | None:
+        """The vertebra under the cross-hair, else the one whose body is nearest; None where there is none."""
+        plan = self.plan
+        if plan is None or not plan.spine.vertebrae:
+            return None
+        spine = plan.spine
+        x, y, z = np.rint(to_index(spine.grid, self._crosshair)).astype(int)
+        inside = all(0 <= n < size for n, size in zip((z, y, x), spine.grid.shape, strict=True))
+        label = int(spine.labels[z, y, x]) if inside else 0
+        under = next((v for v in spine.vertebrae if v.label == label), None)
+        return under or min(spine.vertebrae, key=lambda v: float(np.linalg.norm(v.body_center - self._crosshair)))
+
+    @property
     def window(self) -> Window:
         """The grey window of every flat view."""
         return self._window
@@ -256,6 +279,11 @@ class Session:
         middle = (self._window.high + self._window.low) / 2 + brighter * width
         half = max(width * (1.0 + wider), 1.0) / 2
         self.set_window(Window("Own", middle - half, middle + half))
+
+
+def _anatomy_of(review: Review) -> tuple[Any, ...]:
+    """The parts of the plan that needles are judged by."""
+    return tuple(review.document[part] for part in _ANATOMY)
 
 
 def _first_window(plan: Plan) -> Window:

@@ -46,13 +46,15 @@ class Scene3D:
         self.session.target_changed.connect(self.show_needles)
 
     def show_anatomy(self, layers: list[LayerData]) -> None:
-        """Put the anatomy of a newly opened plan into the scene, in place of what was there."""
+        """Put the anatomy of the plan into the scene, in place of what was there; the camera stays."""
+        camera = self.viewer.scene.camera
+        seen = camera.center, camera.zoom, camera.angles
         self.clear()
         for data, style, kind in layers:
             self._add(data, style, kind)
         self._add_side_words()
         self.show_needles()
-        self.look_from_behind()
+        camera.center, camera.zoom, camera.angles = seen  # napari turns the camera at the first layer
 
     def clear(self) -> None:
         """Take away everything this scene added."""
