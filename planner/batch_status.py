@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,12 @@ from imaging.errors import AlteredError, NotFoundError
 from planner.folder import PLAN_FILE, read_folder
 from targeting.model import confidence_word
 
-__all__ = ["BatchStatus", "StudyStatus", "batch_status"]
+__all__ = ["SOURCES_FILE", "BatchStatus", "StudyStatus", "batch_status", "status_of"]
 
+#: Which study is which; every batch folder holds it.
+SOURCES_FILE = "sources.csv"
 _FAILURES = "failures"
+_NO_PLAN = ("waiting", "failed", "altered")
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,11 @@ class StudyStatus:
     reason: str = ""
 
     @property
+    def has_plan(self) -> bool:
+        """Whether there is a plan folder that can be opened."""
+        return self.state not in _NO_PLAN
+
+    @property
     def word(self) -> str:
         """The lowest confidence that waits for a person, in words; empty when nothing does."""
         return confidence_word(1.0 - self.doubt).value if self.planned > self.decided else ""
@@ -58,6 +67,16 @@ class BatchStatus:
     def counts(self) -> dict[str, int]:
         """Studies by state."""
         return dict(sorted(Counter(study.state for study in self.studies).items()))
+
+    @property
+    def queue(self) -> tuple[StudyStatus, ...]:
+        """In the order of review: nothing proposed, then by doubt, then all decided; last what has no plan."""
+        def turn(study: StudyStatus) -> int:
+            if not study.has_plan:
+                return 3
+            return 0 if not study.planned else 1 if study.decided < study.planned else 2
+
+        return tuple(sorted(self.studies, key=lambda s: (turn(s), -s.doubt, s.study)))
 
     @property
     def sentence(self) -> str:
@@ -76,9 +95,13 @@ class BatchStatus:
 
 def _of_plan(study: str, folder: Path) -> StudyStatus:
     try:
-        plan = read_folder(folder).plan
+        return status_of(study, read_folder(folder).plan)
     except AlteredError as error:
         return StudyStatus(study, "altered", reason=str(error))
+
+
+def status_of(study: str, plan: Mapping[str, Any]) -> StudyStatus:
+    """How far one study's plan has come, from its ``plan.json``."""
     states = {review["target_id"]: review["state"] for review in plan["reviews"]}
     planned = [p["target_id"] for p in plan["proposals"] if p["placements"]]
     if not planned:
@@ -107,9 +130,9 @@ def batch_status(out: Path) -> BatchStatus:
         It is no folder that ``nerveplan batch`` has written.
     """
     try:
-        with (out / "sources.csv").open(encoding="utf-8", newline="") as stream:
+        with (out / SOURCES_FILE).open(encoding="utf-8", newline="") as stream:
             names = [row["study"] for row in csv.DictReader(stream)]
     except FileNotFoundError as error:
-        raise NotFoundError(f"'{out.name}' is no batch folder: it holds no sources.csv") from error
+        raise NotFoundError(f"'{out.name}' is no batch folder: it holds no {SOURCES_FILE}") from error
     found = [_status(out, name) for name in names]
     return BatchStatus(tuple(sorted(found, key=lambda s: (-s.doubt, s.study))))

@@ -12,6 +12,7 @@ from qtpy.QtGui import QShortcut
 from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QPushButton, QTabWidget, QVBoxLayout, QWidget
 
 from imaging.errors import NerveplanError
+from planner.batch_status import SOURCES_FILE, BatchStatus, batch_status
 from planner.defaults import DEFAULT_PROCEDURE
 from planner.folder import PLAN_FILE
 from planner.loading import SourceMissingError
@@ -28,6 +29,7 @@ from viewer.flat_views import FlatViews
 from viewer.layers import LayerData, anatomy_layers
 from viewer.model import Session
 from viewer.needle_panel import NeedlePanel
+from viewer.queue_panel import QueuePanel
 from viewer.readers import SOURCE_KEY
 from viewer.scene import Scene3D
 from viewer.shortcuts import add_shortcuts, key_actions
@@ -78,6 +80,7 @@ class ReviewPanel(QWidget):
         self.flat = FlatViews(self.editor)
         self.table = TargetTable(self.session)
         self.anatomy = AnatomyPanel(self.editor)
+        self.queue = QueuePanel(self.session)
         self.tabs = QTabWidget()
         self.needle = NeedlePanel(self.editor)
         self.decisions = DecisionBar(self.editor)
@@ -95,6 +98,8 @@ class ReviewPanel(QWidget):
         self.session.review_changed.connect(self._say_state)
         self.session.anatomy_changed.connect(self.redraw_anatomy)
         self.anatomy.asked.connect(self.change_anatomy)
+        self.queue.asked.connect(self.open_plan_folder)
+        self.queue.open_button.clicked.connect(self.ask_batch)
         self.editor.refused.connect(self.say)
         self._say_state()
 
@@ -114,6 +119,7 @@ class ReviewPanel(QWidget):
         buttons.addWidget(self.plan_button)
         self.tabs.addTab(self.table, "Targets")
         self.tabs.addTab(self.anatomy, "Anatomy")
+        self.tabs.addTab(self.queue, "Queue")
         column = QVBoxLayout(self)
         column.addWidget(banner)
         column.addLayout(buttons)
@@ -124,9 +130,11 @@ class ReviewPanel(QWidget):
     # opening
 
     def open_path(self, path: Path, source: Path | None = None) -> None:
-        """Open a plan folder, or offer to plan a scan."""
+        """Open a plan folder or the queue of a batch, or offer to plan a scan."""
         if (path / PLAN_FILE).is_file():
             self.open_plan_folder(path, source)
+        elif (path / SOURCES_FILE).is_file():
+            self.open_batch(path)
         else:
             self.plan_scan(path)
 
@@ -135,6 +143,25 @@ class ReviewPanel(QWidget):
         chosen = QFileDialog.getExistingDirectory(self, "Open a plan folder")
         if chosen:
             self.open_plan_folder(Path(chosen))
+
+    def ask_batch(self) -> None:
+        """Let a person choose the results of a batch."""
+        chosen = QFileDialog.getExistingDirectory(self, "Open the results of a batch")
+        if chosen:
+            self.open_batch(Path(chosen))
+
+    def open_batch(self, folder: Path) -> None:
+        """Read how far a batch has come beside the window, list it and open the study that comes first."""
+        def done(status: BatchStatus) -> None:
+            self.tabs.setCurrentWidget(self.queue)
+            self.queue.show_batch(folder, status)
+
+        def work(tell: Progress) -> BatchStatus:
+            tell("reading the studies of the batch", 0.1)
+            return batch_status(folder)
+
+        self.message.clear()
+        self._start("reading the batch", work, done, None)
 
     def ask_scan(self) -> None:
         """Plan the scan of the chosen layer, or let a person choose a DICOM folder."""

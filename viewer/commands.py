@@ -11,8 +11,8 @@ __all__ = ["view"]
 
 
 def view(
-    path: Annotated[Path | None, typer.Argument(metavar="PATH", help="A plan folder, or a scan to plan: a DICOM folder "
-                                                "or file, NIfTI, NRRD or MHA.")] = None,
+    path: Annotated[Path | None, typer.Argument(metavar="PATH", help="A plan folder, the results of a batch, or a scan "
+                                                "to plan: a DICOM folder or file, NIfTI, NRRD or MHA.")] = None,
     source: Annotated[Path | None, typer.Option("--source", help="Where the scan of a plan folder is now.")] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show stack traces.")] = False,
 ) -> None:

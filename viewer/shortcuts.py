@@ -37,6 +37,8 @@ def key_actions(panel: ReviewPanel) -> tuple[KeyAction, ...]:
     return (
         KeyAction("N", "next target", lambda: session.step_target(1)),
         KeyAction("P", "previous target", lambda: session.step_target(-1)),
+        KeyAction("Shift+N", "next study of the queue", lambda: panel.queue.step(1)),
+        KeyAction("Shift+P", "previous study of the queue", lambda: panel.queue.step(-1)),
         KeyAction("A", "next alternative", session.next_alternative),
         KeyAction("D", "only targets in doubt, or all", panel.table.doubt.toggle),
         KeyAction("W", "next grey window", next_window),
