@@ -43,6 +43,11 @@ class BoneField:
     distance: NDArray[np.float32]
     measured: NDArray[np.bool_]
 
+    @property
+    def axes(self) -> Array:
+        """(3, 3) unit rows: the lattice's own axes, which turn with the patient however the scan is stored."""
+        return self.grid.direction.T
+
     def sample(self, xyz: ArrayLike) -> Array:
         """(..., 3) LPS mm to (...) mm signed distance, trilinear."""
         points = np.asarray(xyz, dtype=np.float64)
@@ -70,9 +75,8 @@ class BoneField:
     def normal(self, xyz: ArrayLike, step_mm: float = 0.75) -> Array:
         """(..., 3) LPS mm to (..., 3) unit outward gradient of the distance."""
         points = np.asarray(xyz, dtype=np.float64)
-        offsets = np.concatenate([np.eye(3), -np.eye(3)]) * step_mm
-        values = self.sample(points[..., None, :] + offsets)
-        gradient = values[..., :3] - values[..., 3:]
+        values = self.sample(points[..., None, :] + np.concatenate([self.axes, -self.axes]) * step_mm)
+        gradient = (values[..., :3] - values[..., 3:]) @ self.axes
         return np.asarray(gradient / np.maximum(np.linalg.norm(gradient, axis=-1, keepdims=True), 1e-9))
 
     def to_surface(self, xyz: ArrayLike, offset_mm: float = 0.0, steps: int = 8) -> Array:

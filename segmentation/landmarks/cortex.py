@@ -53,7 +53,7 @@ class Cortex:
         """
         c = constants("landmarks")["cortex"]
         step = float(c["normal_step_mm"])
-        guess = point + _disc(field.normal(point, step), [float(r) for r in c["rings_mm"]])
+        guess = point + _disc(field.normal(point, step), field.axes, [float(r) for r in c["rings_mm"]])
         places = field.to_surface(guess)
         places = places[np.linalg.norm(places - point, axis=1) <= float(c["patch_mm"])]
         normals = field.normal(places, step)
@@ -79,9 +79,9 @@ class Cortex:
         return point if move is None else point + move
 
 
-def _disc(normal: Array, radii: list[float]) -> Array:
-    """(n, 3) mm: the centre and rings of eight places around it across `normal`."""
-    axis = np.eye(3)[int(np.argmin(np.abs(normal)))]
+def _disc(normal: Array, axes: Array, radii: list[float]) -> Array:
+    """(n, 3) mm: the centre and rings of eight places around it across `normal`, counted from one of some axes."""
+    axis = axes[int(np.argmin(np.abs(axes @ normal)))]
     u = np.cross(normal, axis)
     u /= np.linalg.norm(u)
     angles = np.radians(np.arange(0, 360, 45))

