@@ -5,12 +5,14 @@ Every line is a command a reader can run again. Bad figures come first in the pa
 
 from __future__ import annotations
 
+import argparse
 import json
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from benchmarks.cases import DATA, DOCS, Run, commit, nerveplan, read_json, score, work_folder
 from planner.loading import load_plan
@@ -218,35 +220,68 @@ def cost() -> Iterator[Check]:
                 f"{total:.0f} s, {peak:.0f} MB; " + ", ".join(f"{s['name']} {s['seconds']} s" for s in run["stages"]))
 
 
-SECTIONS = (landmarks_and_paths, procedures, cropped_fields, refusals, label_maps, invariance, cost)
+SECTIONS = {section.__name__: section for section in (
+    landmarks_and_paths, procedures, cropped_fields, refusals, label_maps, invariance, cost)}
+
+
+def _title(name: str) -> str:
+    return (SECTIONS[name].__doc__ or "").splitlines()[0]
+
+
+def _kept() -> Path:
+    return work_folder() / "checks.json"
+
+
+def _run_section(name: str) -> None:
+    """Run one section and keep its checks, after each, with the commit they were made on."""
+    held: list[Check] = []
+    print(f"== {_title(name)}", flush=True)
+
+    def keep(check: Check) -> None:
+        print(f"{'ok  ' if check.holds else 'FAIL'} {check.claim}: {check.last_line}", flush=True)
+        held.append(check)
+        kept = read_json(_kept()) if _kept().exists() else {}
+        kept[name] = {"commit": commit(), "when": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+                      "checks": [asdict(c) for c in held]}
+        _kept().write_text(json.dumps(kept), encoding="utf-8")
+
+    try:
+        for check in SECTIONS[name]():
+            keep(check)
+    except (OSError, KeyError, ValueError) as error:
+        keep(Check(f"{_title(name)} could not be finished", False, f"{type(error).__name__}: {error}"))
+
+
+def _page(kept: dict[str, Any]) -> str:
+    """docs/validation.md from the checks that are kept: what does not hold first."""
+    checks = {name: [Check(**c) for c in kept[name]["checks"]] for name in SECTIONS if name in kept}
+    failed = [c for held in checks.values() for c in held if not c.holds]
+    lines = ["# Validation", "", "By `make validate`; one section alone by `python -m benchmarks.validate SECTION`.",
+             "The landmarks' readers are two independent reference readers, not physicians.", "",
+             f"{len(failed)} of {sum(map(len, checks.values()))} claims do not hold.", ""]
+    lines += [f"- **{c.claim}**: {c.last_line}" for c in failed]
+    for name, held in checks.items():
+        lines += ["", f"## {_title(name)}", "", f"`{name}`, commit {kept[name]['commit']}, {kept[name]['when']}.", "",
+                  "| holds | claim | said |", "|---|---|---|"]
+        lines += [f"| {'yes' if c.holds else '**no**'} | {c.claim} | {c.cell} |" for c in held]
+    return "\n".join(lines) + "\n"
 
 
 def main() -> int:
-    """Run every section, write docs/validation.md, return 1 when a claim does not hold."""
-    checks: list[tuple[str, list[Check]]] = []
-    for section in SECTIONS:
-        title = (section.__doc__ or "").splitlines()[0]
-        print(f"== {title}", flush=True)
-        held: list[Check] = []
-        try:
-            for check in section():
-                print(f"{'ok  ' if check.holds else 'FAIL'} {check.claim}: {check.last_line}", flush=True)
-                held.append(check)
-        except (OSError, KeyError, ValueError) as error:
-            held.append(Check(f"{title} could not be finished", False, f"{type(error).__name__}: {error}"))
-            print(f"FAIL {held[-1].said}", flush=True)
-        checks.append((title, held))
-    failed = [c for _, held in checks for c in held if not c.holds]
-    summary = f"{len(failed)} of {sum(len(h) for _, h in checks)} claims do not hold"
-    lines = ["# Validation", "", f"Commit {commit()}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, by `make validate`. "
-             "The landmarks' readers are two independent reference readers, not physicians.", "", f"{summary}.", ""]
-    lines += [f"- **{c.claim}**: {c.last_line}" for c in failed]
-    for title, held in checks:
-        lines += ["", f"## {title}", "", "| holds | claim | said |", "|---|---|---|"]
-        lines += [f"| {'yes' if c.holds else '**no**'} | {c.claim} | {c.cell} |" for c in held]
+    """Run the sections that are named, or all; write docs/validation.md; return 1 when a claim does not hold."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sections", nargs="*", metavar="SECTION", help=", ".join(SECTIONS))
+    named = parser.parse_args().sections or list(SECTIONS)
+    unknown = [name for name in named if name not in SECTIONS]
+    if unknown:
+        parser.error(f"no section {', '.join(unknown)}; say {', '.join(SECTIONS)}")
+    for name in named:
+        _run_section(name)
+    kept = read_json(_kept())
     DOCS.mkdir(exist_ok=True)
-    (DOCS / "validation.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    print(f"{summary}; docs/validation.md written")
+    (DOCS / "validation.md").write_text(_page(kept), encoding="utf-8")
+    failed = sum(not c["holds"] for name in named for c in kept[name]["checks"])
+    print(f"{failed} claims do not hold; docs/validation.md written")
     return 1 if failed else 0
 
 
