@@ -1,4 +1,4 @@
-"""Correcting the anatomy: say which vertebra this is. What is asked for is computed beside the window."""
+"""Correcting the anatomy: name, landmarks, a vertebra that is none, a target by hand. Computed beside the window."""
 
 from __future__ import annotations
 
@@ -16,16 +16,31 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from imaging.geometry import Side
 from planner.review import Review
-from segmentation.anatomy import Level
+from segmentation.anatomy import LandmarkName, Level, Nerve, carrier_of
 from segmentation.engine import Progress
-from viewer.anatomy_words import possible_levels, relabel_words
+from segmentation.spine import Vertebra
+from viewer.anatomy_words import (
+    drop_words,
+    landmark_side,
+    landmark_title,
+    landmark_words,
+    placeable_nerves,
+    possible_levels,
+    relabel_words,
+    side_problem,
+    target_words,
+)
 from viewer.editing import Editor
 
 __all__ = ["AnatomyPanel", "AnatomyStep", "ConfirmDialog"]
 
 #: Records an edit of the anatomy: the review, who, in which role, progress.
 AnatomyStep = Callable[[Review, str, str, Progress], None]
+#: Letters that a list shows at least; it must not widen the panel.
+_SHORTEST = 8
+_LANDMARKS = tuple(LandmarkName)
 
 
 class ConfirmDialog(QDialog):
@@ -58,6 +73,8 @@ class ConfirmDialog(QDialog):
 def _combo(name: str) -> QComboBox:
     box = QComboBox()
     box.setAccessibleName(name)
+    box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+    box.setMinimumContentsLength(_SHORTEST)
     return box
 
 
@@ -71,14 +88,31 @@ class AnatomyPanel(QWidget):
         super().__init__(parent)
         self.editor, self.session = editor, editor.session
         self._label: int | None = None
+        self._bone = ""
+        self._of_bone = QLabel()
         self.vertebra, self.level = _combo("vertebra"), _combo("level")
         self.level.setPlaceholderText("choose a level")
-        self.relabel_button = QPushButton("Relabel the column ...")
+        self.landmark, self.nerve, self.side = _combo("landmark"), _combo("nerve"), _combo("side")
+        self.landmark.setPlaceholderText("choose a landmark")
+        self.nerve.setPlaceholderText("choose a nerve")
+        self.side.setPlaceholderText("LEFT or RIGHT")
+        self.landmark.addItems([landmark_title(name) for name in _LANDMARKS])
+        self.side.addItems([side.value for side in Side])
+        for box in (self.landmark, self.side):
+            box.setCurrentIndex(-1)
+        self.relabel_button, self.drop_button = QPushButton("Relabel the column ..."), QPushButton("It is none ...")
+        self.landmark_button, self.target_button = QPushButton("Put it here ..."), QPushButton("Place it here ...")
         self._lay_out()
         self.vertebra.activated.connect(self._look_at_vertebra)
         self.level.currentTextChanged.connect(self._say_what_can_be_done)
-        self.relabel_button.clicked.connect(self.relabel)
+        self.landmark.activated.connect(self._choose_landmark)
+        for box in (self.landmark, self.nerve, self.side):
+            box.currentTextChanged.connect(self._say_what_can_be_done)
+        for button, ask in ((self.relabel_button, self.relabel), (self.drop_button, self.drop),
+                            (self.landmark_button, self.put_landmark), (self.target_button, self.place_target)):
+            button.clicked.connect(ask)
         session = self.session
+        session.plan_changed.connect(self._forget_landmark)
         for signal in (session.plan_changed, session.review_changed, session.crosshair_changed, editor.ready_changed):
             signal.connect(self.show_vertebra)
         self.show_vertebra()
@@ -86,10 +120,18 @@ class AnatomyPanel(QWidget):
     def _lay_out(self) -> None:
         grid = QGridLayout(self)
         grid.addWidget(QLabel("vertebra at the cross-hair"), 0, 0)
-        grid.addWidget(self.vertebra, 0, 1)
+        grid.addWidget(self.vertebra, 0, 1, 1, 2)
+        grid.addWidget(self.drop_button, 0, 3)
         grid.addWidget(QLabel("is really"), 1, 0)
-        grid.addWidget(self.level, 1, 1)
-        grid.addWidget(self.relabel_button, 1, 2)
+        grid.addWidget(self.level, 1, 1, 1, 2)
+        grid.addWidget(self.relabel_button, 1, 3)
+        grid.addWidget(self._of_bone, 2, 0)
+        grid.addWidget(self.landmark, 2, 1, 1, 2)
+        grid.addWidget(self.landmark_button, 2, 3)
+        grid.addWidget(QLabel("a target of the"), 3, 0)
+        grid.addWidget(self.nerve, 3, 1)
+        grid.addWidget(self.side, 3, 2)
+        grid.addWidget(self.target_button, 3, 3)
         grid.setColumnStretch(1, 1)
         grid.setRowStretch(grid.rowCount(), 1)
 
@@ -104,16 +146,39 @@ class AnatomyPanel(QWidget):
         said = self.level.currentText() if chosen is not None and chosen.label == self._label else ""
         self._label = None if chosen is None else chosen.label
         _fill(self.level, [level.value for level in levels], said)
+        nerves = () if plan is None else placeable_nerves(plan)
+        _fill(self.nerve, [nerve.value for nerve in nerves], self.nerve.currentText())
         self._say_what_can_be_done()
 
     def _say_what_can_be_done(self) -> None:
-        self.relabel_button.setEnabled(bool(self.level.currentText()) and not self.editor.busy)
+        idle = self.session.vertebra is not None and not self.editor.busy
+        self.relabel_button.setEnabled(idle and bool(self.level.currentText()))
+        self.drop_button.setEnabled(idle)
+        plan = self.session.plan
+        there = plan is not None and plan.spine.vertebra(self._bone) is not None
+        self._of_bone.setText(f"landmark of {self._bone}" if there else "its landmark")
+        self.landmark_button.setEnabled(idle and there and self.landmark.currentIndex() >= 0)
+        self.target_button.setEnabled(idle and bool(self.nerve.currentText()) and bool(self.side.currentText()))
 
     def _look_at_vertebra(self, row: int) -> None:
         """Bring the cross-hair to a vertebra chosen from the list."""
         plan = self.session.plan
         if plan is not None:
+            self._forget_landmark()
             self.session.look_at(plan.spine.vertebrae[row].body_center)
+
+    def _forget_landmark(self) -> None:
+        self._bone = ""
+        self.landmark.setCurrentIndex(-1)
+
+    def _choose_landmark(self, row: int) -> None:
+        """A landmark of the vertebra at the cross-hair, and of no other wherever the cross-hair goes from here."""
+        chosen = self.session.vertebra
+        self._bone = "" if chosen is None else chosen.name
+        self._say_what_can_be_done()
+        mark = None if chosen is None else chosen.landmarks.get(_LANDMARKS[row])
+        if mark is not None:
+            self.session.look_at(mark.position)
 
     # edits
 
@@ -126,6 +191,52 @@ class AnatomyPanel(QWidget):
         lines = relabel_words(plan, chosen, level, self.editor.who)
         if self._confirmed(f"{chosen.name} is {level.value}", lines, "Relabel"):
             self.asked.emit(f"relabelling the column, {statement}", _relabelling(statement))
+
+    def drop(self) -> None:
+        """Take the vertebra at the cross-hair off the list."""
+        plan, chosen = self.session.plan, self.session.vertebra
+        if plan is None or chosen is None or not self.editor.may_record():
+            return
+        if self._confirmed(f"{chosen.name} is no vertebra", drop_words(plan, chosen, self.editor.who), "Drop"):
+            level = chosen.name
+            self.asked.emit(f"dropping {level}", lambda review, who, role, tell: review.drop_vertebra(
+                level, who, role, progress=tell))
+
+    def put_landmark(self) -> None:
+        """Put the chosen landmark of its vertebra at the cross-hair."""
+        plan, here, row = self.session.plan, self.session.crosshair, self.landmark.currentIndex()
+        chosen = None if plan is None else plan.spine.vertebra(self._bone)
+        if plan is None or chosen is None or row < 0:
+            return
+        name = _LANDMARKS[row]
+        if not self._may_place(chosen, landmark_side(name)):
+            return
+        lines = landmark_words(plan, chosen, name, here, self.editor.who)
+        if self._confirmed(f"{landmark_title(name)} of {chosen.name}", lines, "Put it here"):
+            level = chosen.name
+            self.asked.emit(f"placing {landmark_title(name)} of {level}", lambda review, who, role, tell: (
+                review.move_landmark(level, name, here, who, role, progress=tell)))
+
+    def place_target(self) -> None:
+        """Place a target of the chosen nerve and side at the cross-hair."""
+        plan, here = self.session.plan, self.session.crosshair
+        if plan is None or not self.nerve.currentText() or not self.side.currentText():
+            return
+        nerve, side = Nerve(self.nerve.currentText()), Side(self.side.currentText())
+        bone = plan.spine.vertebra(carrier_of(nerve).value)
+        if bone is None or not self._may_place(bone, side):
+            return
+        lines = target_words(plan, nerve, side, here, self.editor.who)
+        if self._confirmed(f"Target of the {nerve.value}, {side.value}", lines, "Place it here"):
+            self.asked.emit(f"searching needles for the {nerve.value}, {side.value}", lambda review, who, role, tell: (
+                review.place_target(nerve, side, here, who, role, progress=tell)))
+
+    def _may_place(self, bone: Vertebra, side: Side | None) -> bool:
+        """Whether the cross-hair can belong to that side of the bone and a step can be recorded; says why not."""
+        problem = side_problem(bone, side, self.session.crosshair)
+        if problem:
+            self.editor.refused.emit(problem)
+        return not problem and self.editor.may_record()
 
     def _confirmed(self, title: str, lines: tuple[str, ...], act: str) -> bool:
         return bool(ConfirmDialog(title, lines, act, self).exec() == QDialog.DialogCode.Accepted)

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
 from imaging.errors import UsageError
+from imaging.geometry import Side
+from planner.defaults import NO_PROCEDURE
 from planner.plan import Plan, TargetState
 from planner.statements import LevelStatement, stated_names
-from segmentation.anatomy import Level
+from segmentation.anatomy import LandmarkName, Level, Nerve, carrier_of
 from segmentation.spine import Vertebra
+from targeting.model import Proposal
+from targeting.procedures import load_procedure
+from targeting.procedures.sites import Site
 
-__all__ = ["possible_levels", "relabel_words"]
+__all__ = [
+    "drop_words", "landmark_side", "landmark_title", "landmark_words", "placeable_nerves", "possible_levels",
+    "relabel_words", "side_problem", "target_words",
+]
 
+Array = NDArray[np.float64]
 _DECIDED = (TargetState.APPROVED, TargetState.REJECTED)
 
 
@@ -38,14 +52,83 @@ def relabel_words(plan: Plan, vertebra: Vertebra, level: Level, who: str) -> tup
     changes = ", ".join(f"{old} becomes {new.value}" for old, new in names.items())
     return (f"The whole column is renamed: {changes}. The sacrum stays S1.",
             "The nerves are renamed with their bones, and the targets that were asked for are searched anew.",
-            *_lost(plan), f"Recorded as the word of {who}. Undo (Ctrl+Z) takes it back.")
+            *_lost(plan, plan.proposals, plan.proposals),
+            f"Recorded as the word of {who}. Undo (Ctrl+Z) takes it back.")
 
 
-def _lost(plan: Plan) -> tuple[str, ...]:
-    """What people have done that will not stand after every target is searched anew."""
+def landmark_side(name: LandmarkName) -> Side | None:
+    """The side a landmark belongs to; None for one in the midline."""
+    return next((side for side in Side if name.value.endswith(f"_{side.value.lower()}")), None)
+
+
+def landmark_title(name: LandmarkName) -> str:
+    """A landmark for a person, its side in a whole word."""
+    side = landmark_side(name)
+    if side is None:
+        return name.value.replace("_", " ")
+    return f"{side.value} " + name.value.removesuffix(f"_{side.value.lower()}").replace("_", " ")
+
+
+def side_problem(vertebra: Vertebra, side: Side | None, xyz: Array) -> str:
+    """Why a point (3,) LPS mm cannot belong to that side of a bone; empty where it can or cannot be told."""
+    if side is None or vertebra.frame is None or float(vertebra.frame.to_side(xyz, side)[0]) >= 0:
+        return ""
+    return (f"the cross-hair lies on the patient's {side.other.value} of the middle of {vertebra.name}, and this "
+            f"belongs to the {side.value}: nothing was changed")
+
+
+def landmark_words(plan: Plan, vertebra: Vertebra, name: LandmarkName, xyz: Array, who: str) -> tuple[str, ...]:
+    """What putting a landmark at `xyz`, (3,) LPS mm, will change."""
+    old = vertebra.landmarks.get(name)
+    moved = "is placed" if old is None else f"moves {np.linalg.norm(xyz - old.position):.1f} mm"
+    anew = [p for p in plan.proposals if p.target.carrier.name == vertebra.name or not _on_nerves(plan)]
+    return (f"{landmark_title(name)} of {vertebra.name} {moved} to the cross-hair.",
+            f"The nerve course that hangs on it and the targets of {vertebra.name} are made anew, and are never HIGH.",
+            *_lost(plan, (), anew), f"Recorded as placed by {who}. Undo (Ctrl+Z) takes it back.")
+
+
+def drop_words(plan: Plan, vertebra: Vertebra, who: str) -> tuple[str, ...]:
+    """What taking a vertebra off the list will change."""
+    gone = [p for p in plan.proposals if p.target.carrier.name == vertebra.name]
+    names = ", ".join(f"{p.target.nerve_name} {p.target.side.value}" for p in gone) or "none"
+    return (f"{vertebra.name} is taken off the list of vertebrae; its targets go with it: {names}.",
+            "What was segmented as this vertebra stays bone that no needle may cross. The others keep their names.",
+            *_lost(plan, gone, gone), f"Recorded as dropped by {who}. Undo (Ctrl+Z) takes it back.")
+
+
+def _on_nerves(plan: Plan) -> bool:
+    return plan.request.procedure != NO_PROCEDURE and load_procedure(plan.request.procedure).site is Site.NERVE
+
+
+def placeable_nerves(plan: Plan) -> tuple[Nerve, ...]:
+    """Nerves of the plan's procedure whose bone is there with a frame, so that a target can be placed on it."""
+    if not _on_nerves(plan):
+        return ()
+    bones = {v.name for v in plan.spine.vertebrae if v.frame is not None}
+    return tuple(n for n in load_procedure(plan.request.procedure).nerves if carrier_of(n).value in bones)
+
+
+def target_words(plan: Plan, nerve: Nerve, side: Side, xyz: Array, who: str) -> tuple[str, ...]:
+    """What placing a target at `xyz`, (3,) LPS mm, will change."""
+    bone = carrier_of(nerve).value
+    old = [p for p in plan.proposals if p.target.nerve is nerve and p.target.side is side]
+    course = next((c for c in plan.spine.nerves if c.nerve is nerve and c.side is side and len(c.path)), None)
+    where = ("no course of it is drawn there: the nominal one through this point is used" if course is None else
+             f"{np.linalg.norm(course.path - xyz, axis=1).min():.1f} mm from the nearest point of its drawn course")
+    return (f"The target of the {nerve.value} on {bone}, {side.value}, is placed at the cross-hair; {where}.",
+            *(f"It takes the place of the one there, {np.linalg.norm(p.target.position - xyz):.1f} mm away."
+              for p in old),
+            "Needles are searched for it within all limits; it is never HIGH.",
+            *_lost(plan, [p for p in old if p.target.placed_by], old),
+            f"Recorded as placed by {who}. Undo (Ctrl+Z) takes it back.")
+
+
+def _lost(plan: Plan, targets: Sequence[Proposal], needles: Sequence[Proposal]) -> tuple[str, ...]:
+    """What people have done that will not stand: every decision, and by hand what lies on these targets."""
     decided = sum(plan.review(p.target.id).state in _DECIDED for p in plan.proposals)
-    targets = sum(bool(p.target.placed_by) for p in plan.proposals)
-    needles = sum(any(placement.placed_by for placement in p.placements) for p in plan.proposals)
-    counts = (("decisions", decided), ("targets placed by hand", targets), ("needles placed by hand", needles))
+    by_hand = sum(bool(p.target.placed_by) for p in targets)
+    needles_by_hand = sum(any(placement.placed_by for placement in p.placements) for p in needles)
+    counts = (("decisions", decided), ("targets placed by hand", by_hand),
+              ("needles placed by hand", needles_by_hand))
     lost = ", ".join(f"{name}: {count}" for name, count in counts if count)
     return (f"These will not stand any longer: {lost}.",) if lost else ()

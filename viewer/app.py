@@ -286,6 +286,7 @@ class ReviewPanel(QWidget):
                 return
             if review.plan is not before:
                 session.recorded()
+                session.choose_added(before)
             elif editor.evaluator is None and not self.strip.busy:  # the edit took the place of measuring
                 self.measure()
 

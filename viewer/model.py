@@ -202,6 +202,15 @@ class Session:
         pose = self.pose
         self.look_at(proposal.target.position if pose is None else pose.tip)
 
+    def choose_added(self, before: Plan) -> None:
+        """Show the target that a person placed since `before`, where there is one."""
+        old = {p.target.id: p.target.position for p in before.proposals if p.target.placed_by}
+        for proposal in self.proposals:
+            target = proposal.target
+            if target.placed_by and not np.array_equal(target.position, old.get(target.id, ())):
+                self.choose_target(target.id)
+                return
+
     def step_target(self, by: int) -> None:
         """Show the target `by` places further down the list, round and round."""
         ids = [p.target.id for p in self.proposals]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from html import escape
+
 from qtpy.QtCore import QSignalBlocker, Qt
 from qtpy.QtGui import QBrush, QColor
 from qtpy.QtWidgets import (
@@ -107,7 +109,8 @@ class NeedlePanel(QWidget):
             self._show_clearances(None)
             self.plot.show_curve((), ())
             return
-        self.title.setText(f'<b style="color:{SIDE_COLOR[target.side]}">{target.sentence}</b>')
+        hand = f"; target placed by {escape(target.placed_by)}" if target.placed_by else ""
+        self.title.setText(f'<b style="color:{SIDE_COLOR[target.side]}">{target.sentence}</b>{hand}')
         self._show_stock()
         if placement is None:
             proposal = session.proposal

@@ -9,6 +9,7 @@ from qtpy.QtWidgets import QDialogButtonBox
 
 from planner.folder import read_folder
 from planner.verifying import verify_folder
+from segmentation.anatomy import LandmarkName
 from segmentation.spine import Vertebra
 from tests.viewer.conftest import WAIT_MS
 from tests.viewer.test_editing import answer
@@ -144,3 +145,86 @@ def test_an_edit_can_be_stopped_and_nothing_else_is_recorded_meanwhile(panel: Re
     assert len(read_folder(folder).journal) == 1
     panel.editor.toggle_lock()
     assert panel.session.target_review.locked
+
+
+def confirm(kind_of: str, panel: ReviewPanel, qtbot: QtBot, seen: list[str]) -> None:
+    """Press a button of the tab and mean it."""
+    def fill(dialog: ConfirmDialog) -> None:
+        seen.append(dialog.words.text())
+        qtbot.mouseClick(dialog.act_button, LEFT_BUTTON)
+
+    answer(ConfirmDialog, fill)
+    qtbot.mouseClick(getattr(panel.anatomy, f"{kind_of}_button"), LEFT_BUTTON)
+
+
+def test_a_landmark_is_put_at_the_cross_hair_and_its_course_follows(panel: ReviewPanel, qtbot: QtBot) -> None:
+    panel.tabs.setCurrentWidget(panel.anatomy)
+    tab, name = panel.anatomy, LandmarkName.SAP_TP_JUNCTION_LEFT
+    old = vertebra(panel, "L5").landmarks[name].position
+    panel.session.look_at(vertebra(panel, "L5").body_center)
+    row = tab.landmark.findText("LEFT sap tp junction")
+    tab.landmark.setCurrentIndex(row)
+    tab.landmark.activated.emit(row)
+    np.testing.assert_allclose(panel.session.crosshair, old)
+    coronal = panel.flat.ortho.views[PlaneName.CORONAL]
+    click(qtbot, coronal, coronal.place_of(old + np.array([0.0, 0.0, 4.0])))
+    here, before = panel.session.crosshair, {p.target.id: p.target.position for p in panel.session.proposals}
+    assert tab.vertebra.currentText() == "L4", "the cross-hair has left the bone whose landmark it is"
+    seen: list[str] = []
+    confirm("landmark", panel, qtbot, seen)
+    assert "LEFT sap tp junction of L5 moves" in seen[0]
+    settled(panel, qtbot)
+    mark = vertebra(panel, "L5").landmarks[name]
+    np.testing.assert_allclose(mark.position, here, atol=1e-3)
+    assert mark.placed_by == "Dr A. Example"
+    moved = {p.target.id.partition(":")[2] for p in panel.session.proposals
+             if np.linalg.norm(p.target.position - before[p.target.id]) > 0.1}
+    assert moved == {"L4-MB:L5:LEFT"}
+    panel.session.look_at(vertebra(panel, "L5").body_center - np.array([20.0, 0.0, 0.0]))
+    qtbot.mouseClick(tab.landmark_button, LEFT_BUTTON)
+    assert "lies on the patient's RIGHT of the middle of L5" in panel.message.text()
+    panel.tabs.setCurrentWidget(panel.table)
+
+
+def test_a_vertebra_that_is_none_is_dropped_with_its_targets(panel: ReviewPanel, qtbot: QtBot) -> None:
+    panel.tabs.setCurrentWidget(panel.anatomy)
+    panel.session.look_at(vertebra(panel, "L4").body_center)
+    seen: list[str] = []
+    confirm("drop", panel, qtbot, seen)
+    assert "its targets go with it: L3 MB LEFT, L3 MB RIGHT" in seen[0]
+    settled(panel, qtbot)
+    assert panel.session.plan is not None
+    assert panel.session.plan.spine.vertebra("L4") is None
+    assert ids(panel) == ["L4-MB:L5:LEFT", "L4-MB:L5:RIGHT"]
+    assert panel.session.target is panel.session.proposals[0].target
+    panel.tabs.setCurrentWidget(panel.table)
+
+
+def test_a_target_is_placed_by_hand_and_its_needles_are_shown(panel: ReviewPanel, qtbot: QtBot) -> None:
+    """The L2 branch on L3 was not asked for: a person points at it, and gets needles with clearances."""
+    panel.tabs.setCurrentWidget(panel.anatomy)
+    tab = panel.anatomy
+    place = vertebra(panel, "L3").landmarks[LandmarkName.SAP_TP_JUNCTION_RIGHT].position
+    panel.session.look_at(place)
+    tab.nerve.setCurrentText("L2 MB")
+    tab.side.setCurrentText("LEFT")
+    qtbot.mouseClick(tab.target_button, LEFT_BUTTON)
+    assert "this belongs to the LEFT: nothing was changed" in panel.message.text()
+    tab.side.setCurrentText("RIGHT")
+    seen: list[str] = []
+    confirm("target", panel, qtbot, seen)
+    assert "The target of the L2 MB on L3, RIGHT, is placed at the cross-hair" in seen[0]
+    settled(panel, qtbot)
+    target = panel.session.target
+    assert target is not None
+    assert target.id.endswith(":L2-MB:L3:RIGHT"), "the target that was placed is the one shown"
+    assert target.placed_by == "Dr A. Example"
+    np.testing.assert_allclose(target.position, place, atol=1e-3)
+    assert panel.session.placement is not None
+    assert panel.needle.clearances.rowCount() > 3
+    assert "target placed by Dr A. Example" in panel.needle.title.text()
+    assert panel.editor.can_move
+    panel.tabs.setCurrentWidget(panel.table)
+    row = panel.table.tree.currentItem()
+    assert "placed by Dr A. Example" in row.toolTip(4)
+    shoot(panel, "placed_target")
