@@ -211,13 +211,18 @@ class ReviewPanel(QWidget):
 
     def _start(self, words: str, work: Callable[[Progress], Any], done: Callable[[Any], None],
                handle: Callable[[Exception], bool] | None, ended: Callable[[], None] | None = None) -> None:
-        task = Task(words, work)
-        task.done.connect(done)
-        task.failed.connect(lambda error: self._fail(error, handle))
+        task, acts = Task(words, work), [(done, handle, ended)]
+
+        def finish() -> None:
+            _, _, last = acts.pop()  # what the functions hold, a whole plan maybe, is let go, however long Qt keeps us
+            if last is not None:
+                last()
+
+        task.done.connect(lambda result: acts[0][0](result))
+        task.failed.connect(lambda error: self._fail(error, acts[0][1]))
         task.stopped.connect(lambda: self.say("stopped"))
         self.strip.run(task)
-        if ended is not None:
-            task.ended.connect(ended)
+        task.ended.connect(finish)
 
     def _fail(self, error: Exception, handle: Callable[[Exception], bool] | None) -> None:
         if handle is None or not handle(error):

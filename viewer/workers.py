@@ -118,8 +118,8 @@ class TaskStrip(QWidget):
         self.cancel_button.setEnabled(True)
         self.setVisible(True)
         self.busy_changed.emit(True)
-        task.progressed.connect(lambda words, fraction: self._show(task, words, fraction))
-        task.ended.connect(lambda: self._end(task))
+        task.progressed.connect(self._show)  # slots that hold the task itself would keep it, and its scan, for ever
+        task.ended.connect(self._end)
         task.start()
 
     def cancel(self) -> None:
@@ -129,13 +129,13 @@ class TaskStrip(QWidget):
             self.label.setText("stopping")
             self.cancel_button.setEnabled(False)
 
-    def _show(self, task: Task, words: str, fraction: float) -> None:
-        if task is self.task and self.cancel_button.isEnabled():
+    def _show(self, words: str, fraction: float) -> None:
+        if self.sender() is self.task and self.cancel_button.isEnabled():
             self.label.setText(words)
             self.bar.setValue(round(1000 * fraction))
 
-    def _end(self, task: Task) -> None:
-        if task is self.task:
+    def _end(self) -> None:
+        if self.sender() is self.task:
             self.task = None
             self.setVisible(False)
             self.busy_changed.emit(False)
