@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg
+from threadpoolctl import ThreadpoolController
 
 from segmentation.constants import constants
 from segmentation.shape import FrameBlock
@@ -216,6 +218,18 @@ def register(template: Surface, basis: WarpBasis, bone: Surface, start: Array) -
     start : (3,)
         Scale along (left, posterior, superior) to begin with.
     """
+    # The matrices are small: threads of the linear algebra only wait for each other, the longer the busier the machine.
+    with _linear_algebra().limit(limits=1, user_api="blas"):
+        return _register(template, basis, bone, start)
+
+
+@cache
+def _linear_algebra() -> ThreadpoolController:
+    """The libraries that are loaded, looked up once."""
+    return ThreadpoolController()
+
+
+def _register(template: Surface, basis: WarpBasis, bone: Surface, start: Array) -> Warp:
     c = constants("landmarks")["template"]
     pairs = _Pairs(bone)
     matrix, offset = np.diag(np.asarray(start, dtype=np.float64)), np.zeros(3)
