@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from imaging.errors import AlteredError, InputRefusedError, NerveplanError, UsageError
+from planner.batch_status import SOURCES_FILE
 from planner.defaults import DEFAULT_ENGINE, DEFAULT_PROCEDURE
 from planner.exit_codes import ExitCode, exit_code_of
 from planner.folder import StoredPlan, dump, parameters, parameters_sha256, read_folder
@@ -179,7 +180,7 @@ def run_batch(root: Path, out: Path, request: BatchRequest, *, workers: int | No
     if not studies:
         raise InputRefusedError(f"no study was found below '{root.name}'")
     out.mkdir(parents=True, exist_ok=True)
-    write_table(out / "sources.csv", ("study", "place"), [{"study": s.id, "place": s.place} for s in studies], 0o600)
+    write_table(out / SOURCES_FILE, ("study", "place"), [{"study": s.id, "place": s.place} for s in studies], 0o600)
     before = {study.id for study in studies if _finished(out / study.id, wanted) is not None}
     waiting = [study for study in studies if study.id not in before]
     failures: list[Failure] = []

@@ -188,8 +188,7 @@ def replan_study(plan: Plan, procedure: str, out: str | Path | None = None, *, o
     asked = parse_request(procedure, (), (), plan.request.sides, plan.request.engine, None, (), None, False)
     request = replace(plan.request, procedure=asked.procedure, nerves=(), joints=())
     proposals, missing, notices = _propose(plan.volume, plan.spine, request, stages)
-    run = RunInfo(started.isoformat(), now().isoformat(), library_versions(), plan.run.inputs, stages.times,
-                  peak_memory_mb())
+    run = _run_info(started, now, plan.run.inputs, stages)
     findings = study_findings(plan.volume, plan.spine, proposals, missing)
     other = replace(plan, request=request, proposals=proposals, findings=findings, run=run, missing_targets=missing,
                     notices=notices, reviews={})
@@ -210,8 +209,7 @@ def _run(job: _Job, progress: Progress | None, clock: Clock) -> Plan:
     if job.out is not None:
         check_free(job.out, study.study_id, overwrite=job.overwrite)
     proposals, missing, notices = _propose(inputs.volume, spine, request, stages)
-    run = RunInfo(started.isoformat(), clock().isoformat(), library_versions(), inputs.hashes, stages.times,
-                  peak_memory_mb())
+    run = _run_info(started, clock, inputs.hashes, stages)
     findings = study_findings(inputs.volume, spine, proposals, missing)
     plan = Plan(study, inputs.identity, request, spine, proposals, findings, run, inputs.volume,
                 inputs.labels_identity, missing, notices)
@@ -219,6 +217,12 @@ def _run(job: _Job, progress: Progress | None, clock: Clock) -> Plan:
         with stages.stage("writing", 0.1) as tell:
             _store(plan, job.out, job.overwrite, job.report, tell)
     return plan
+
+
+def _run_info(started: datetime, clock: Clock, inputs: tuple[InputHash, ...], stages: Stages) -> RunInfo:
+    """What ``run.json`` says of the planning that ends now."""
+    return RunInfo(started.isoformat(), clock().isoformat(), library_versions(), inputs, stages.times,
+                   peak_memory_mb())
 
 
 def _store(plan: Plan, out: Path, overwrite: bool, report: bool, progress: Progress) -> None:

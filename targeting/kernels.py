@@ -48,14 +48,19 @@ def _within(field: Field, i: float, j: float, k: float) -> float:
 
 
 @compiled
+def _turned(inverse: Array, x: float, y: float, z: float) -> tuple[float, float, float]:
+    """A step in mm as steps along the lattice's axes."""
+    return (inverse[0, 0] * x + inverse[0, 1] * y + inverse[0, 2] * z,
+            inverse[1, 0] * x + inverse[1, 1] * y + inverse[1, 2] * z,
+            inverse[2, 0] * x + inverse[2, 1] * y + inverse[2, 2] * z)
+
+
+@compiled
 def trilinear(field: Field, inverse: Array, origin: Array, x: float, y: float, z: float) -> float:
     """Value of a field at one point, mm; the border value beyond the lattice."""
     nz, ny, nx = field.shape
-    dx, dy, dz = x - origin[0], y - origin[1], z - origin[2]
-    fi = min(max(inverse[0, 0] * dx + inverse[0, 1] * dy + inverse[0, 2] * dz, 0.0), nx - 1.0)
-    fj = min(max(inverse[1, 0] * dx + inverse[1, 1] * dy + inverse[1, 2] * dz, 0.0), ny - 1.0)
-    fk = min(max(inverse[2, 0] * dx + inverse[2, 1] * dy + inverse[2, 2] * dz, 0.0), nz - 1.0)
-    return _within(field, fi, fj, fk)
+    i, j, k = _turned(inverse, x - origin[0], y - origin[1], z - origin[2])
+    return _within(field, min(max(i, 0.0), nx - 1.0), min(max(j, 0.0), ny - 1.0), min(max(k, 0.0), nz - 1.0))
 
 
 @compiled
@@ -195,14 +200,8 @@ def find_stop(merged: Field, combined: Field, cells: State, inverse: Array, orig
     nz, nx, ny = cells.shape
     last_i, last_j, last_k = nx - 1e-9, ny - 1e-9, nz - 1e-9
     for n in range(len(tips)):
-        x, y, z = tips[n, 0] - origin[0], tips[n, 1] - origin[1], tips[n, 2] - origin[2]
-        u, v, w = directions[n, 0], directions[n, 1], directions[n, 2]
-        i = inverse[0, 0] * x + inverse[0, 1] * y + inverse[0, 2] * z
-        j = inverse[1, 0] * x + inverse[1, 1] * y + inverse[1, 2] * z
-        k = inverse[2, 0] * x + inverse[2, 1] * y + inverse[2, 2] * z
-        di = inverse[0, 0] * u + inverse[0, 1] * v + inverse[0, 2] * w
-        dj = inverse[1, 0] * u + inverse[1, 1] * v + inverse[1, 2] * w
-        dk = inverse[2, 0] * u + inverse[2, 1] * v + inverse[2, 2] * w
+        i, j, k = _turned(inverse, tips[n, 0] - origin[0], tips[n, 1] - origin[1], tips[n, 2] - origin[2])
+        di, dj, dk = _turned(inverse, directions[n, 0], directions[n, 1], directions[n, 2])
         end, s = lengths[n], 0.0
         begin = min(zone, end)
         while s < begin:
@@ -263,14 +262,8 @@ def least_slack(combined: Field, bones: Field, combined_cells: State, bone_cells
     nz, nx, ny = combined_cells.shape
     last_i, last_j, last_k = nx - 1e-9, ny - 1e-9, nz - 1e-9
     for n in range(count):
-        x, y, z = tips[n, 0] - origin[0], tips[n, 1] - origin[1], tips[n, 2] - origin[2]
-        u, v, w = directions[n, 0], directions[n, 1], directions[n, 2]
-        i = inverse[0, 0] * x + inverse[0, 1] * y + inverse[0, 2] * z
-        j = inverse[1, 0] * x + inverse[1, 1] * y + inverse[1, 2] * z
-        k = inverse[2, 0] * x + inverse[2, 1] * y + inverse[2, 2] * z
-        di = inverse[0, 0] * u + inverse[0, 1] * v + inverse[0, 2] * w
-        dj = inverse[1, 0] * u + inverse[1, 1] * v + inverse[1, 2] * w
-        dk = inverse[2, 0] * u + inverse[2, 1] * v + inverse[2, 2] * w
+        i, j, k = _turned(inverse, tips[n, 0] - origin[0], tips[n, 1] - origin[1], tips[n, 2] - origin[2])
+        di, dj, dk = _turned(inverse, directions[n, 0], directions[n, 1], directions[n, 2])
         s, least, least_bone, end = 0.0, 1e9, 1e9, lengths[n]
         while True:
             a, b, c = (min(max(i - s * di, 0.0), last_i), min(max(j - s * dj, 0.0), last_j),

@@ -6,6 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
+import SimpleITK as sitk
+
+from imaging.resample import to_sitk
+from imaging.volume import Grid
+from sample_data.phantom import Phantom, PhantomSpec, build_phantom
 
 DATA = Path(os.environ.get("NERVEPLAN_TEST_DATA", Path(__file__).resolve().parents[1] / ".." / "shared" / "data"))
 
@@ -24,3 +29,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def data() -> Path:
     """Folder of the real scans and label maps."""
     return DATA.resolve()
+
+
+@pytest.fixture(scope="session")
+def small_phantom() -> Phantom:
+    """Four vertebrae and the sacrum, exactly known."""
+    return build_phantom(PhantomSpec(spacing_mm=(2.0, 1.5, 1.5), levels_in_view=("L3", "L5")))
+
+
+@pytest.fixture(scope="session")
+def phantom_files(small_phantom: Phantom, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Its scan and its label map as files."""
+    folder = tmp_path_factory.mktemp("study")
+    grid = Grid(small_phantom.hu.shape, small_phantom.affine)
+    sitk.WriteImage(to_sitk(small_phantom.hu, grid), str(folder / "ct.nii.gz"))
+    sitk.WriteImage(to_sitk(small_phantom.labels, grid), str(folder / "labels.nii.gz"))
+    return folder / "ct.nii.gz", folder / "labels.nii.gz"

@@ -11,13 +11,11 @@ import SimpleITK as sitk
 from typer.testing import CliRunner
 
 from imaging.resample import to_sitk
-from imaging.volume import Grid
 from planner.cli import app
 from planner.exit_codes import ExitCode
 from planner.folder import write_folder
 from planner.pipeline import read_hashed
 from planner.plan import InputHash, Plan, StudyInfo
-from sample_data.phantom import Phantom, PhantomSpec, build_phantom
 from tests.planner import builders
 
 
@@ -51,22 +49,6 @@ def written(scanned_plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> Pat
 def folder(written: Path, tmp_path: Path) -> Path:
     """A copy of the plan folder to work in."""
     return Path(shutil.copytree(written, tmp_path / "case"))
-
-
-@pytest.fixture(scope="session")
-def small_phantom() -> Phantom:
-    """Four vertebrae and the sacrum, exactly known."""
-    return build_phantom(PhantomSpec(spacing_mm=(2.0, 1.5, 1.5), levels_in_view=("L3", "L5")))
-
-
-@pytest.fixture(scope="session")
-def phantom_files(small_phantom: Phantom, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Its scan and its label map as files."""
-    folder = tmp_path_factory.mktemp("study")
-    grid = Grid(small_phantom.hu.shape, small_phantom.affine)
-    sitk.WriteImage(to_sitk(small_phantom.hu, grid), str(folder / "ct.nii.gz"))
-    sitk.WriteImage(to_sitk(small_phantom.labels, grid), str(folder / "labels.nii.gz"))
-    return folder / "ct.nii.gz", folder / "labels.nii.gz"
 
 
 @pytest.fixture(scope="session")

@@ -11,11 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-import SimpleITK as sitk
-
-from imaging.resample import to_sitk
-from imaging.volume import Grid
-from sample_data.phantom import Phantom, PhantomSpec, build_phantom
 
 if TYPE_CHECKING:
     from pytestqt.qtbot import QtBot
@@ -49,28 +44,13 @@ def display() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def phantom() -> Phantom:
-    """Three vertebrae with exactly known anatomy."""
-    return build_phantom(PhantomSpec(spacing_mm=(2.0, 1.5, 1.5), levels_in_view=("L3", "L5")))
-
-
-@pytest.fixture(scope="session")
-def study(phantom: Phantom, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """The phantom's scan and its labels as files."""
-    folder = tmp_path_factory.mktemp("study")
-    grid = Grid(phantom.hu.shape, phantom.affine)
-    sitk.WriteImage(to_sitk(phantom.hu, grid), str(folder / "ct.nii.gz"))
-    sitk.WriteImage(to_sitk(phantom.labels, grid), str(folder / "labels.nii.gz"))
-    return folder / "ct.nii.gz", folder / "labels.nii.gz"
-
-
-@pytest.fixture(scope="session")
-def planned(study: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def planned(phantom_files: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A plan folder made once; tests work on copies."""
     from planner.pipeline import plan_study
 
     out = tmp_path_factory.mktemp("plans") / "case"
-    plan_study(study[0], out, labels=study[1], scheme="verse", names=["L5=L5"], joints=["L4/5"], report=False)
+    plan_study(phantom_files[0], out, labels=phantom_files[1], scheme="verse", names=["L5=L5"], joints=["L4/5"],
+               report=False)
     return out
 
 

@@ -96,8 +96,8 @@ def test_the_reader_leaves_other_files_alone(tmp_path: Path) -> None:
     assert get_reader([str(tmp_path), str(tmp_path)]) is None
 
 
-def test_the_reader_takes_nifti_and_a_plan_folder(study: tuple[Path, Path], folder: Path) -> None:
-    assert get_reader(str(study[0])) is not None
+def test_the_reader_takes_nifti_and_a_plan_folder(phantom_files: tuple[Path, Path], folder: Path) -> None:
+    assert get_reader(str(phantom_files[0])) is not None
     reader = get_reader(str(folder))
     assert reader is not None
     layers = {style["name"]: kind for _, style, kind in reader(str(folder))}

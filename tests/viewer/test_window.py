@@ -221,7 +221,7 @@ def test_keys_step_through_targets_and_filter_by_doubt(panel: ReviewPanel, qtbot
     press(qtbot, panel, Qt.Key.Key_F1)
 
 
-def test_a_moved_scan_is_asked_for(window: ReviewPanel, study: tuple[Path, Path], folder: Path, tmp_path: Path,
+def test_a_moved_scan_is_asked_for(window: ReviewPanel, phantom_files: tuple[Path, Path], folder: Path, tmp_path: Path,
                                    qtbot: QtBot, monkeypatch: pytest.MonkeyPatch) -> None:
     """source.json points nowhere: the window asks where the scan is now and opens the plan with it."""
     import json
@@ -232,7 +232,7 @@ def test_a_moved_scan_is_asked_for(window: ReviewPanel, study: tuple[Path, Path]
 
     def choose(parent: object, words: str) -> str:
         asked.append(words)
-        return str(study[0])
+        return str(phantom_files[0])
 
     monkeypatch.setattr(QFileDialog, "getExistingDirectory", choose)
     window.open_path(folder)
@@ -252,9 +252,9 @@ def test_what_cannot_be_opened_is_said_in_words(window: ReviewPanel, folder: Pat
     assert window.session.plan is None
 
 
-def test_planning_can_be_cancelled_and_leaves_nothing(window: ReviewPanel, study: tuple[Path, Path], tmp_path: Path,
-                                                      qtbot: QtBot) -> None:
-    window.plan_scan(study[0], tmp_path / "out")
+def test_planning_can_be_cancelled_and_leaves_nothing(window: ReviewPanel, phantom_files: tuple[Path, Path],
+                                                      tmp_path: Path, qtbot: QtBot) -> None:
+    window.plan_scan(phantom_files[0], tmp_path / "out")
     assert window.strip.isVisibleTo(window)
     qtbot.mouseClick(window.strip.cancel_button, Qt.MouseButton.LeftButton)
     qtbot.waitUntil(lambda: not window.strip.busy, timeout=WAIT_MS)
