@@ -21,7 +21,7 @@ _PAGES = (
     ("Needle search on the phantom, against VTK's static cell locator on the same scene", ("benchmarks.paths",)),
     ("Simulated fluoroscopy, 512 x 512, against SciPy and VTK on the same prepared scan", ("benchmarks.radiographs",)),
     ("One step of dragging a needle in the review window, painting not counted", ("benchmarks.viewer",)),
-    ("Level confidences on crops of the real scans", ("benchmarks.levels", "--crops", "4")),
+    ("Level confidences on crops of the real scans", ("benchmarks.levels",)),
 )
 
 

@@ -1,14 +1,17 @@
 """Are level confidences probabilities? Names on crops of the real scans, against what is known of the whole scan.
 
-``python -m benchmarks.levels [SCAN ...] [--crops N]``. Each crop is a random window of height (100 to 260 mm) and width
-(whole, or 90 mm around the spine). A vertebra counts when its body centre lies within 15 mm of a known one. Truth: two
-readers (not physicians) on s0015 and s0028, label maps elsewhere, of which lidc0001 and ts_example are another tool's.
+``python -m benchmarks.levels [SCAN ...] [--step MM]``. A window every 10 mm from the lowest known vertebra to the
+highest; heights of 100, 140, 180 and 220 mm in turn, and every third window 90 mm wide around the spine. A vertebra
+counts when its body centre lies within 15 mm of a known one, S1 included. Truth: two readers (not physicians) on s0015
+and s0028, label maps elsewhere, of which lidc0001 and ts_example are another tool's.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,13 +23,15 @@ from benchmarks.segmentation import body_core
 from imaging.geometry import canonical_axes, to_index, to_world
 from imaging.resample import from_sitk
 from imaging.volume import Grid, Volume
-from segmentation.anatomy import VERSE_LABEL
+from segmentation.anatomy import VERSE_LABEL, Level
 from segmentation.builtin import BuiltinEngine
 from segmentation.spine import NumberingStatus
 
 SCANS = {"s0015": "", "s0028": "", "ts_example": "totalsegmentator", "lidc0001": "totalsegmentator",
          "verse014": "verse"}
 _NEAR_MM = 15.0
+_HEIGHTS_MM = (100.0, 140.0, 180.0, 220.0)
+_NARROW_MM, _WHOLE_MM = 90.0, 1e4
 
 
 @dataclass(frozen=True)
@@ -50,17 +55,18 @@ class Naming:
         return self.named == self.truth
 
 
-def known_centres(scan: str) -> dict[str, NDArray[np.float64]]:
-    """Body centres, LPS mm, of the vertebrae whose names are known."""
+def known_centres(scan: str, sacral: bool = False) -> dict[str, NDArray[np.float64]]:
+    """Body centres, LPS mm, of the vertebrae whose names are known; with S1 when asked."""
+    left_out = ("L6", "T13") if sacral else ("S1", "L6", "T13")
     if not SCANS[scan]:
         points = read_json(DATA / "landmarks" / f"{scan}.json")["points"]
-        return {level: np.array(p["body_center"]) for level, p in points.items() if level != "S1"}
+        return {level: np.array(p["body_center"]) for level, p in points.items() if level not in left_out}
     labels, grid = from_sitk(sitk.ReadImage(str(DATA / "labels" / f"{scan}_{SCANS[scan]}.nii.gz")))
     out = {}
     for level, value in VERSE_LABEL.items():
-        number = value if SCANS[scan] == "verse" else 51 - value
+        number = value if SCANS[scan] == "verse" else 26 if level is Level.S1 else 51 - value
         mask = labels == number
-        if level.value not in ("S1", "L6", "T13") and mask.sum() * np.prod(grid.spacing) > 15000.0:
+        if level.value not in left_out and mask.sum() * np.prod(grid.spacing) > 15000.0:
             out[level.value] = body_core(mask, grid)
     return out
 
@@ -80,15 +86,21 @@ def crop(volume: Volume, centre: NDArray[np.float64], height_mm: float, width_mm
     return Volume(part, Grid(part.shape, affine), volume.modality, volume.slope, volume.intercept)
 
 
-def namings(scan: str, count: int, rng: np.random.Generator) -> list[Naming]:
-    """Every known vertebra that the engine found in `count` random crops of a scan."""
+def windows(scan: str, step_mm: float) -> Iterator[tuple[NDArray[np.float64], float, float]]:
+    """Centre (LPS mm), height and width (mm) of each window on a scan."""
+    centres = np.array(sorted(known_centres(scan).values(), key=lambda c: float(c[2])))
+    along = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(centres, axis=0), axis=1))])
+    for n, at in enumerate(np.arange(0.0, along[-1] + 1e-6, step_mm)):
+        centre = np.array([np.interp(at, along, centres[:, axis]) for axis in range(3)])
+        yield centre, _HEIGHTS_MM[n % len(_HEIGHTS_MM)], _NARROW_MM if n % 3 == 2 else _WHOLE_MM
+
+
+def namings(scan: str, step_mm: float) -> list[Naming]:
+    """Every known vertebra that the engine found in a scan's windows; each window's line goes to standard error."""
     array, grid = from_sitk(sitk.ReadImage(str(DATA / "ct" / f"{scan}.nii.gz")))
-    volume, known = Volume(array, grid), known_centres(scan)
+    volume, known = Volume(array, grid), known_centres(scan, sacral=True)
     out: list[Naming] = []
-    for _ in range(count):
-        centre = known[list(known)[int(rng.integers(len(known)))]]
-        height = float(rng.uniform(100.0, 260.0))
-        width = 90.0 if rng.random() < 0.35 else 1e4
+    for centre, height, width in windows(scan, step_mm):
         seg = BuiltinEngine().segment(crop(volume, centre, height, width), lambda stage, done: None)
         before = len(out)
         for label, name in seg.levels.items():
@@ -101,8 +113,8 @@ def namings(scan: str, count: int, rng: np.random.Generator) -> list[Naming]:
         found = ", ".join(f"{n.truth}:{n.named} {n.confidence:.2f}" for n in out[before:])
         relative = " relative" if seg.numbering.status is NumberingStatus.RELATIVE else ""
         why = next(iter(seg.evidence.values()), ())[:2]
-        print(f"  {scan} {height:.0f} x {min(width, 999):.0f} mm: tier {seg.numbering.tier.value}{relative}; {found}; "
-              f"{'; '.join(why)}", flush=True)
+        print(f"  {scan} {height:.0f} x {min(width, 999):.0f} mm at {centre[2]:.0f}: tier {seg.numbering.tier.value}"
+              f"{relative}; {found}; {'; '.join(why)}", file=sys.stderr, flush=True)
     return out
 
 
@@ -130,11 +142,11 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("scans", nargs="*", default=list(SCANS))
-    parser.add_argument("--crops", type=int, default=4)
+    parser.add_argument("--step", type=float, default=10.0, help="mm between two windows")
     arguments = parser.parse_args()
-    rng = np.random.default_rng(7)
-    every = [n for scan in arguments.scans for n in namings(scan, arguments.crops, rng)]
-    print(summary(every))
+    every = [n for scan in arguments.scans for n in namings(scan, arguments.step)]
+    counts = ", ".join(f"{scan} {sum(1 for _ in windows(scan, arguments.step))}" for scan in arguments.scans)
+    print(f"windows: {counts}\n{summary(every)}")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
 ``python -m benchmarks.robustness [SCAN ...] [--only WORD]``. Truth: the consensus of two readers (not physicians). A
 vertebra counts when its body centre lies within 15 mm of a known one; it is *abstained* where it is numbered relatively
-or named at a confidence of 0.5 or less. A wrong name above 0.5 is the defect this page exists to find.
+or named at a confidence of 0.5 or less. A wrong name above 0.5 is the defect this page exists to find; S1 taken for a
+free vertebra counts too.
 """
 
 from __future__ import annotations
@@ -147,6 +148,13 @@ def tally(count: Count, spine: Spine, known: dict[str, Array], points: dict[str,
                 if name in near.landmarks and str(name) in points[level]:
                     gap = near.landmarks[name].position - np.array(points[level][str(name)])
                     count.junction_mm.append(float(np.linalg.norm(gap)))
+    first_sacral = np.array(points["S1"]["body_center"])
+    for vertebra in spine.vertebrae:
+        if vertebra.name != "S1" and np.linalg.norm(vertebra.body_center - first_sacral) <= _NEAR_MM:
+            if vertebra.name.startswith("LLV") or vertebra.confidence <= 0.5:
+                count.abstained += 1
+            else:
+                count.wrong.append(f"S1 called {vertebra.name} at {vertebra.confidence:.2f}")
 
 
 def table(scan: str, only: str) -> list[str]:

@@ -11,7 +11,7 @@ from imaging.findings import Finding, FindingCode, Severity
 from imaging.volume import Grid, Volume
 from segmentation.anatomy import VERSE_LABEL, Level, StructureName
 from segmentation.builtin.agreement import agreed
-from segmentation.builtin.evidence import find_sacrum, measure
+from segmentation.builtin.evidence import gather
 from segmentation.builtin.instances import InstanceFinder
 from segmentation.builtin.lattice import box_of
 from segmentation.builtin.localise import column_of, localise
@@ -73,8 +73,7 @@ class BuiltinEngine:
         if not chain.vertebrae:
             return _no_spine(volume.grid)
         clock.start("naming the levels", 0.75)
-        sacrum = find_sacrum(classes, canal, chain)
-        evidence = measure(chain, classes, canal, sacrum)
+        chain, sacrum, evidence = gather(chain, classes, canal)
         logger.debug("evidence %s", evidence)
         named = name_chain(evidence)
         clock.start("drawing the borders", 0.8)
@@ -122,7 +121,7 @@ def _assemble(grid: Grid, labels: np.ndarray, named: NamedChain, has_sacrum: boo
     evidence = {v.name: v.evidence for v in named.vertebrae}
     if has_sacrum:
         levels[VERSE_LABEL[Level.S1]] = Level.S1.value
-        confidence[Level.S1.value] = settings().naming.cap_a
+        confidence[Level.S1.value] = named.sacrum_confidence
         evidence[Level.S1.value] = ("the sacrum, by its shape",)
     present = set(np.unique(labels).tolist())
     return Segmentation(

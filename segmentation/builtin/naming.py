@@ -20,10 +20,12 @@ from segmentation.anatomy import VERSE_LABEL, Level, relative_label, relative_le
 from segmentation.builtin.settings import settings
 from segmentation.spine import Alternate, Numbering, NumberingStatus, NumberingTier
 
-__all__ = ["ChainEvidence", "NamedChain", "NamedVertebra", "RibEvidence", "VertebraEvidence", "name_chain"]
+__all__ = ["ChainEvidence", "NamedChain", "NamedVertebra", "RibEvidence", "VertebraEvidence", "lowest_is_sacral",
+           "name_chain"]
 
 _TIERS = (NumberingTier.A, NumberingTier.B, NumberingTier.C, NumberingTier.D)
 _ORDINAL = {1: "1st", 2: "2nd", 3: "3rd"}
+_SACRAL = Level.S1.value
 _CERVICAL = tuple(f"C{n}" for n in range(7, 0, -1))
 
 
@@ -79,12 +81,15 @@ class ChainEvidence:
     on_sacrum : bool
         The lowest one stands on the sacrum.
     contact_doubted : bool
-        It may itself be part of the sacrum, or one may be missing between them.
+        One may be missing between them.
+    sacral_chance : float
+        Chance, before ribs, distances and volumes are counted, that it is itself the first sacral segment.
     """
 
     vertebrae: tuple[VertebraEvidence, ...]
     on_sacrum: bool = False
     contact_doubted: bool = False
+    sacral_chance: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -101,11 +106,12 @@ class NamedVertebra:
 
 @dataclass(frozen=True)
 class NamedChain:
-    """The verdict on a chain, lowest first."""
+    """The verdict on a chain, lowest first; `sacrum_confidence` is the probability that the sacrum begins with S1."""
 
     numbering: Numbering
     vertebrae: tuple[NamedVertebra, ...]
     findings: tuple[Finding, ...]
+    sacrum_confidence: float
 
 
 @dataclass(frozen=True)
@@ -123,6 +129,12 @@ class _Signs:
         return self.first_rib is not None or self.axis is not None
 
 
+def lowest_is_sacral(chain: ChainEvidence) -> float:
+    """Probability that the lowest vertebra is the first sacral segment, all evidence counted."""
+    names, p = _hypotheses(chain, _signs(chain))
+    return sum(float(chance) for given, chance in zip(names, p, strict=True) if given[0] == _SACRAL)
+
+
 def name_chain(chain: ChainEvidence) -> NamedChain:
     """Name a chain of at least one vertebra.
 
@@ -133,19 +145,21 @@ def name_chain(chain: ChainEvidence) -> NamedChain:
     """
     signs = _signs(chain)
     names, p = _hypotheses(chain, signs)
-    best = int(p.argmax())
+    best = int(np.where([given[0] == _SACRAL for given in names], 0.0, p).argmax())
     transitional = _transitional(chain, signs)
     tier = _tier(chain, signs, bool(transitional))
     findings = _findings(tier, chain, signs, transitional, names[best])
+    unconfirmed = _contact_unconfirmed(chain, signs)
+    sacrum_confidence = settings().naming.cap_d if unconfirmed else settings().naming.cap_a
     if tier is NumberingTier.D:
         vertebrae = tuple(_relative(chain, signs, names, p, n) for n in range(len(chain.vertebrae)))
-        return NamedChain(Numbering(tier, NumberingStatus.RELATIVE), vertebrae, findings)
+        return NamedChain(Numbering(tier, NumberingStatus.RELATIVE), vertebrae, findings, sacrum_confidence)
     cap = {NumberingTier.A: settings().naming.cap_a, NumberingTier.B: settings().naming.cap_b,
            NumberingTier.C: settings().naming.cap_c}[tier]
-    if _contact_unconfirmed(chain, signs):
+    if unconfirmed:
         cap = min(cap, settings().naming.cap_d)
     vertebrae = tuple(_named(chain, signs, names, p, best, n, cap) for n in range(len(chain.vertebrae)))
-    return NamedChain(Numbering(tier, NumberingStatus.NAMED), vertebrae, findings)
+    return NamedChain(Numbering(tier, NumberingStatus.NAMED), vertebrae, findings, sacrum_confidence)
 
 
 # ---- what the ribs say
@@ -223,7 +237,7 @@ def _tier(chain: ChainEvidence, signs: _Signs, transitional: bool) -> NumberingT
 def _contact_unconfirmed(chain: ChainEvidence, signs: _Signs) -> bool:
     """True when the first bone of the sacrum is doubtful and neither the ribs nor a count from above settle it."""
     settled = signs.counted_from_above or (signs.last_rib == 5 and signs.last_rib_sure)
-    return chain.on_sacrum and chain.contact_doubted and not settled
+    return chain.on_sacrum and (chain.contact_doubted or chain.sacral_chance > 0) and not settled
 
 
 # ---- the hypotheses
@@ -249,8 +263,9 @@ def _hypotheses(chain: ChainEvidence, signs: _Signs) -> tuple[list[tuple[str, ..
     for variant, prior in settings().variants.items():
         sequence = _sequence(variant)
         last_thoracic = next(name for name in sequence if name.startswith("T"))
-        for offset in range(max(len(sequence) - count, 0) + 1):
-            given = sequence[offset: offset + count]
+        lowest = -1 if chain.on_sacrum and chain.sacral_chance > 0 else 0
+        for offset in range(lowest, max(len(sequence) - count, 0) + 1):
+            given = sequence[offset: offset + count] if offset >= 0 else (_SACRAL, *sequence[:count - 1])
             if len(given) < count:
                 continue
             place = _place_chance(chain, offset, len(sequence) - count + 1)
@@ -269,11 +284,13 @@ def _hypotheses(chain: ChainEvidence, signs: _Signs) -> tuple[list[tuple[str, ..
 
 
 def _place_chance(chain: ChainEvidence, offset: int, places: int) -> float:
-    """Chance that the chain's lowest vertebra is the offset-th free one above the sacrum."""
+    """Chance that the chain's lowest vertebra is the offset-th free one above the sacrum; -1: the first sacral one."""
     if not chain.on_sacrum:
         return 1.0 / places
+    if offset < 0:
+        return chain.sacral_chance
     missed = settings().naming.contact_doubted if chain.contact_doubted else settings().naming.contact_missed
-    return (1.0 - missed) if offset == 0 else missed if offset == 1 else 1e-5
+    return (1.0 - chain.sacral_chance) * ((1.0 - missed) if offset == 0 else missed if offset == 1 else 1e-5)
 
 
 def _rib_scores(chain: ChainEvidence, given: tuple[str, ...], last_thoracic: str) -> list[float]:
@@ -299,7 +316,7 @@ def _rib_row(level: str, last_thoracic: str) -> str:
         return "first_lumbar"
     if level == "C7":
         return "seventh_cervical"
-    return {"L": "lumbar", "T": "thoracic", "C": "cervical"}[level[0]]
+    return {"S": "lumbar", "L": "lumbar", "T": "thoracic", "C": "cervical"}[level[0]]
 
 
 def _axis_score(signs: _Signs, given: tuple[str, ...]) -> float:
@@ -333,7 +350,7 @@ def _step_score(chain: ChainEvidence, given: tuple[str, ...]) -> float:
 def _volume_score(chain: ChainEvidence, given: tuple[str, ...]) -> float:
     levels, limits = settings().levels, settings().naming
     ratio = [math.log(v.volume_ml / levels[level].volume_ml)
-             for v, level in zip(chain.vertebrae, given, strict=True) if v.volume_ml]
+             for v, level in zip(chain.vertebrae, given, strict=True) if v.volume_ml and level != _SACRAL]
     return _scaled_score(ratio, [limits.volume_noise] * len(ratio), limits.volume_scale_sd)
 
 
@@ -355,6 +372,8 @@ def _alternates(marginal: Mapping[str, float], name: str, confidence: float) -> 
     if total <= 0:
         return ()
     scaled = [(level, (1.0 - confidence) * chance / total) for level, chance in others.items()]
+    # A name whose confidence is capped stays the likeliest: what is left over is doubt about the method, not a rival.
+    scaled = [(level, min(p, confidence) if others[level] <= marginal[name] else p) for level, p in scaled]
     kept = [item for n, item in enumerate(scaled) if n == 0 or item[1] >= settings().naming.alternate_least]
     return tuple(Alternate(level, round(chance, 3)) for level, chance in kept[:4])
 
@@ -389,7 +408,8 @@ def _sentences(chain: ChainEvidence, signs: _Signs, n: int, given: tuple[str, ..
     """Why the n-th vertebra is called what it is called."""
     said: list[str] = []
     if chain.on_sacrum:
-        doubt = " (contact with the sacrum is uncertain)" if chain.contact_doubted else ""
+        doubted = chain.contact_doubted or chain.sacral_chance > 0
+        doubt = " (where the sacrum begins is uncertain)" if doubted else ""
         said.append(f"{_ordinal(n + 1)} free vertebra above the sacrum{doubt}")
     else:
         said.append(f"{_ordinal(n + 1)} vertebra from below in view; the sacrum is not below it in this field of view")

@@ -11,8 +11,8 @@ from scipy import ndimage
 from imaging.geometry import to_index
 from imaging.resample import crop_grid, resample
 from imaging.volume import Grid, Volume
-from segmentation.builtin.evidence import Sacrum
 from segmentation.builtin.instances import Instance, InstanceFinder
+from segmentation.builtin.junction import Sacrum
 from segmentation.builtin.lattice import Box, Cube, FloatArray, Points, Slices, bounding_slices, hounsfield
 from segmentation.builtin.localise import ClassMap
 from segmentation.builtin.settings import settings

@@ -117,6 +117,11 @@ class EvidenceSettings:
     ala_lateral_mm: float
     ala_gap_mm: float
     ala_area_mm2: float
+    ala_outer_mm: float
+    ala_top_ml: float
+    ala_doubt_mm: float
+    ala_sacral_mm: float
+    sacral_body_ml: float
     dens_mm: float
     axis_volume_ml: float
 
@@ -138,6 +143,8 @@ class NamingSettings:
     volume_noise: float
     contact_missed: float
     contact_doubted: float
+    sacral_possible: float
+    sacral_likely: float
     axis_wrong: float
     trusted_count: int
     miscount: float
