@@ -9,6 +9,7 @@ free vertebra counts too.
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -158,7 +159,7 @@ def tally(count: Count, spine: Spine, known: dict[str, Array], points: dict[str,
 
 
 def table(scan: str, only: str) -> list[str]:
-    """The rows of one scan; each is printed when it is done."""
+    """The rows of one scan; what each run added is told on standard error."""
     volume = Volume(*from_sitk(sitk.ReadImage(str(DATA / "ct" / f"{scan}.nii.gz"))))
     known = known_centres(scan)
     points = read_json(DATA / "landmarks" / f"{scan}.json")["points"]
@@ -173,6 +174,7 @@ def table(scan: str, only: str) -> list[str]:
         segmentation = BuiltinEngine().segment(worse, lambda words, done: None)
         runs[name] = runs.get(name, 0) + 1
         tally(counts.setdefault(name, Count()), build_spine(segmentation, worse), known, points, worse.grid)
+        print(counts[name].row(f"{scan}: {name}", runs[name]), file=sys.stderr, flush=True)
     return [count.row(f"{scan}: {name}", runs[name]) for name, count in counts.items()]
 
 
