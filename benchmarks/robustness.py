@@ -36,10 +36,11 @@ _NEAR_MM = 15.0
 _WINDOW_MM, _STEP_MM = 100.0, 10.0
 _METAL_HU = 3071.0
 _WHOLE_MM = 1e4
+_SACRUM_MM, _RIBS_MM = 120.0, 75.0
 _PAGE = """Levels and landmarks of two real scans after they were made worse. Truth is the consensus of two readers, who
 are not physicians. *Abstained*: numbered relatively, or named at a confidence of 0.5 or less. *Not found*: a body
 centre at least 15 mm inside the scan without a vertebra. The readers themselves differ on the junction by 2.2 mm (P95
-4.1).
+4.1). All rows but the first are made from the scan from 75 mm above L1 to 120 mm below L5, to keep them short.
 
 | what was done | runs | right | abstained | wrong above 0.5 | not found | junction mean / P95, mm |
 |---|---|---|---|---|---|---|"""
@@ -111,22 +112,28 @@ def _blur(volume: Volume) -> Volume:
 
 def degradations(known: dict[str, Array], pedicles: Array) -> Iterator[tuple[str, Worsen]]:
     """Every way a scan is made worse, with its name; windows share one."""
-    yield "as it is", lambda v: v
-    yield "noise of 40 HU added", _noise(40.0)
-    yield "noise of 100 HU added", _noise(100.0)
-    yield "soft kernel", _blur
-    yield "5 mm slices", _thick
-    yield "two pairs of pedicle screws (L4, L5) with streaks", _metal(pedicles)
-    yield "patient turned 25 degrees about two axes", lambda v: resampled(v, 25.0)[0]
     low, high = known["L5"], known["L1"]
     middle, height = 0.5 * (low + high), float(high[2] - low[2])
     rise = np.array([0.0, 0.0, height])
+    yield "as it is", lambda v: v
+    yield "noise of 100 HU added", _noise(100.0)
+    yield "5 mm slices", _thick
+    yield "two pairs of pedicle screws (L4, L5) with streaks", _metal(pedicles)
+    yield "patient turned 25 degrees about two axes", lambda v: resampled(v, 25.0)[0]
     yield "cut through L5: no sacrum", lambda v: crop(v, low + rise, 2 * height, _WHOLE_MM)
     yield "cut through L1: no ribs", lambda v: crop(v, high - rise, 2 * height, _WHOLE_MM)
-    yield "90 mm wide around the spine", lambda v: crop(v, middle, _WHOLE_MM, 90.0)
     for up in np.arange(0.0, height + 1e-6, _STEP_MM):
         centre = low + (high - low) * up / height
         yield "windows of 100 mm, every 10 mm", lambda v, c=centre: crop(v, c, _WINDOW_MM, _WHOLE_MM)
+    yield "90 mm wide around the spine", lambda v: crop(v, middle, _WHOLE_MM, 90.0)
+    yield "noise of 40 HU added", _noise(40.0)
+    yield "soft kernel", _blur
+
+
+def trunk(volume: Volume, known: dict[str, Array]) -> Volume:
+    """From above the last ribs' heads to below the sacrum: what the levels and landmarks of a lumbar spine need."""
+    low, high = known["L5"] - (0.0, 0.0, _SACRUM_MM), known["L1"] + (0.0, 0.0, _RIBS_MM)
+    return crop(volume, 0.5 * (low + high), float(high[2] - low[2]), _WHOLE_MM)
 
 
 def tally(count: Count, spine: Spine, known: dict[str, Array], points: dict[str, dict[str, list[float]]],
@@ -165,12 +172,13 @@ def table(scan: str, only: str) -> list[str]:
     points = read_json(DATA / "landmarks" / f"{scan}.json")["points"]
     pedicles = np.array([points[level][f"pedicle_center_{side}"] for level in ("L4", "L5") for side in ("left", "right")
                          if f"pedicle_center_{side}" in points[level]])
+    cut = trunk(volume, known)
     counts: dict[str, Count] = {}
     runs: dict[str, int] = {}
     for name, worsen in degradations(known, pedicles):
         if only not in name:
             continue
-        worse = worsen(volume)
+        worse = worsen(volume if name == "as it is" else cut)
         segmentation = BuiltinEngine().segment(worse, lambda words, done: None)
         runs[name] = runs.get(name, 0) + 1
         tally(counts.setdefault(name, Count()), build_spine(segmentation, worse), known, points, worse.grid)

@@ -130,8 +130,14 @@ class _Signs:
 
 
 def lowest_is_sacral(chain: ChainEvidence) -> float:
-    """Probability that the lowest vertebra is the first sacral segment, all evidence counted."""
-    names, p = _hypotheses(chain, _signs(chain))
+    """Probability that the lowest vertebra is the first sacral segment, all evidence counted.
+
+    0 where five vertebrae below a sure last rib include it: it is then a sacralised L5 by the usual count.
+    """
+    signs = _signs(chain)
+    if _settled(signs):
+        return 0.0
+    names, p = _hypotheses(chain, signs)
     return sum(float(chance) for given, chance in zip(names, p, strict=True) if given[0] == _SACRAL)
 
 
@@ -236,8 +242,12 @@ def _tier(chain: ChainEvidence, signs: _Signs, transitional: bool) -> NumberingT
 
 def _contact_unconfirmed(chain: ChainEvidence, signs: _Signs) -> bool:
     """True when the first bone of the sacrum is doubtful and neither the ribs nor a count from above settle it."""
-    settled = signs.counted_from_above or (signs.last_rib == 5 and signs.last_rib_sure)
-    return chain.on_sacrum and (chain.contact_doubted or chain.sacral_chance > 0) and not settled
+    return chain.on_sacrum and (chain.contact_doubted or chain.sacral_chance > 0) and not _settled(signs)
+
+
+def _settled(signs: _Signs) -> bool:
+    """True when ribs or a count from above say which vertebra is the fifth lumbar, wherever the sacrum begins."""
+    return signs.counted_from_above or (signs.last_rib == 5 and signs.last_rib_sure)
 
 
 # ---- the hypotheses

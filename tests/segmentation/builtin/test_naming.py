@@ -8,7 +8,14 @@ import pytest
 
 from imaging.findings import FindingCode, Severity
 from imaging.geometry import Side
-from segmentation.builtin.naming import ChainEvidence, NamedChain, RibEvidence, VertebraEvidence, name_chain
+from segmentation.builtin.naming import (
+    ChainEvidence,
+    NamedChain,
+    RibEvidence,
+    VertebraEvidence,
+    lowest_is_sacral,
+    name_chain,
+)
 from segmentation.builtin.settings import settings
 from segmentation.spine import NumberingStatus, NumberingTier
 
@@ -197,3 +204,32 @@ def test_probabilities_are_probabilities() -> None:
 def test_longer_than_a_spine_is_still_an_answer() -> None:
     rows = tuple(VertebraEvidence(30.0, 50.0) for _ in range(30))
     assert len(name_chain(ChainEvidence(rows)).vertebrae) == 30
+
+
+def test_lowest_one_that_may_be_sacral_earns_no_name_above_a_half() -> None:
+    result = name_chain(replace(chain(SEQUENCE[:4], seen=False), sacral_chance=settings().naming.sacral_possible))
+    assert result.numbering.tier is NumberingTier.C
+    assert names(result) == SEQUENCE[:4]
+    assert all(v.confidence < 0.5 for v in result.vertebrae)
+    assert result.sacrum_confidence < 0.5
+    assert result.vertebrae[0].alternates[0].level == "S1"
+    assert result.vertebrae[1].alternates[0].level == "L5"
+    assert "where the sacrum begins is uncertain" in result.vertebrae[0].evidence[0]
+
+
+def test_no_alternate_is_likelier_than_a_capped_name() -> None:
+    for doubted in (replace(chain(SEQUENCE[:4], seen=False), contact_doubted=True),
+                    replace(chain(SEQUENCE[:4], seen=False), sacral_chance=settings().naming.sacral_possible)):
+        for v in name_chain(doubted).vertebrae:
+            assert all(a.p <= v.confidence for a in v.alternates)
+
+
+def test_a_bone_between_the_alae_is_sacral_unless_five_below_the_last_rib_include_it() -> None:
+    likely = settings().naming.sacral_likely
+    assert lowest_is_sacral(chain(SEQUENCE[:4], seen=False)) == 0.0
+    assert lowest_is_sacral(replace(chain(SEQUENCE[:4], seen=False), sacral_chance=likely)) > 0.5
+    five = replace(chain(SEQUENCE[:8]), sacral_chance=likely)
+    assert lowest_is_sacral(five) == 0.0
+    assert names(name_chain(five)) == SEQUENCE[:8]
+    extra = replace(five.vertebrae[0], step_below_mm=33.0)
+    assert lowest_is_sacral(replace(five, vertebrae=(five.vertebrae[0], extra, *five.vertebrae[1:]))) > 0.9
