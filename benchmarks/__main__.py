@@ -21,6 +21,8 @@ _PAGES = (
     ("Needle search on the phantom, against VTK's static cell locator on the same scene", ("benchmarks.paths",)),
     ("Simulated fluoroscopy, 512 x 512, against SciPy and VTK on the same prepared scan", ("benchmarks.radiographs",)),
     ("One step of dragging a needle in the review window, painting not counted", ("benchmarks.viewer",)),
+    ("A whole review session on s0015 in a real window, painting timed apart", ("benchmarks.session",
+                                                                               "out/validate/s0015")),
     ("Level confidences on crops of the real scans", ("benchmarks.levels",)),
 )
 

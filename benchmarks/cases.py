@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["DATA", "DOCS", "EVAL", "ROOT", "Run", "commit", "nerveplan", "read_json", "score", "work_folder"]
+__all__ = ["DATA", "DOCS", "EVAL", "ROOT", "Run", "commit", "nerveplan", "read_json", "run_module", "score",
+           "work_folder"]
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("NERVEPLAN_TEST_DATA", ROOT / ".." / "shared" / "data")).resolve()
@@ -50,9 +51,14 @@ def _run(command: list[str]) -> Run:
     return Run(tuple(command), done.returncode, said, time.perf_counter() - started)
 
 
+def run_module(name: str, *arguments: str | Path) -> Run:
+    """Run a module in a process of its own."""
+    return _run([sys.executable, "-m", name, *map(str, arguments)])
+
+
 def nerveplan(*arguments: str | Path) -> Run:
     """Run the command line in a process of its own."""
-    return _run([sys.executable, "-m", "planner", *map(str, arguments)])
+    return run_module("planner", *arguments)
 
 
 def score(script: str, *arguments: str | Path) -> Run:

@@ -163,6 +163,7 @@ def main() -> int:
     parser.add_argument("--saves", type=int, default=200)
     parser.add_argument("--edits", type=int, default=50)
     asked = parser.parse_args()
+    build, began = commit(), datetime.now(UTC)
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "case"
         _plan(folder)
@@ -171,7 +172,7 @@ def main() -> int:
     counts = ", ".join(f"{count} {word}" for word, count in sorted(killed.outcomes.items()))
     lines = [
         "# Reliability", "",
-        f"Commit {commit()}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, by `python -m benchmarks.reliability --saves "
+        f"Commit {build}, {began:%Y-%m-%d %H:%M} UTC, by `python -m benchmarks.reliability --saves "
         f"{asked.saves} --edits {asked.edits}`.", "",
         "| what | asked | lost or altered |", "|---|---|---|",
         f"| SIGKILL during saves of a plan under review ({counts}; `plan.json` brought up to date from the journal "

@@ -9,12 +9,13 @@ import argparse
 import json
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks.cases import DATA, DOCS, Run, commit, nerveplan, read_json, score, work_folder
+from benchmarks.cases import DATA, DOCS, Run, commit, nerveplan, read_json, run_module, score, work_folder
+from benchmarks.checks import Check
 from planner.loading import load_plan
 from planner.pipeline import replan_study
 
@@ -38,25 +39,6 @@ PROCEDURES = {
     "lumbar-transforaminal-subpedicular": 4,
     "basivertebral-nerve-ablation": 8,
 }
-
-
-@dataclass(frozen=True)
-class Check:
-    """One claim: what was run, whether it holds, and what it said."""
-
-    claim: str
-    holds: bool
-    said: str
-
-    @property
-    def last_line(self) -> str:
-        """The last line of what was said."""
-        return self.said.strip().splitlines()[-1] if self.said.strip() else ""
-
-    @property
-    def cell(self) -> str:
-        """What was said, fit for a table cell."""
-        return self.said.strip().replace("|", "/").replace("\n", "<br>")
 
 
 def _shown(run: Run) -> str:
@@ -220,8 +202,19 @@ def cost() -> Iterator[Check]:
                 f"{total:.0f} s, {peak:.0f} MB; " + ", ".join(f"{s['name']} {s['seconds']} s" for s in run["stages"]))
 
 
+def session() -> Iterator[Check]:
+    """One review session on s0015 by mouse and keys in a real window, in a process of its own."""
+    kept = work_folder() / "session.json"
+    kept.unlink(missing_ok=True)
+    run = run_module("benchmarks.session", work_folder() / "s0015", "--json", kept)
+    checks = [Check(**check) for check in read_json(kept)] if kept.exists() else []
+    yield from checks
+    yield Check("the session came to its end", run.code == int(not all(c.holds for c in checks)) and bool(checks),
+                _shown(run))
+
+
 SECTIONS = {section.__name__: section for section in (
-    landmarks_and_paths, procedures, cropped_fields, refusals, label_maps, invariance, cost)}
+    landmarks_and_paths, procedures, cropped_fields, refusals, label_maps, invariance, session, cost)}
 
 
 def _title(name: str) -> str:

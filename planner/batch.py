@@ -28,6 +28,7 @@ from planner.tables import (
     trajectory_rows,
     write_table,
 )
+from planner.versions import PlanVersionError
 from segmentation.engine import Progress
 
 __all__ = ["BatchReport", "BatchRequest", "run_batch"]
@@ -111,7 +112,7 @@ def _finished(folder: Path, wanted: str) -> StoredPlan | None:
     """The plan of an earlier run when it is whole and was made with the same parameters."""
     try:
         stored = read_folder(folder)
-    except AlteredError:
+    except (AlteredError, PlanVersionError):
         return None
     return stored if stored.run["parameters_sha256"] == wanted else None
 

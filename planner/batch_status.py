@@ -12,6 +12,7 @@ from typing import Any
 
 from imaging.errors import AlteredError, NotFoundError
 from planner.folder import PLAN_FILE, read_folder
+from planner.versions import PlanVersionError
 from targeting.model import confidence_word
 
 __all__ = ["SOURCES_FILE", "BatchStatus", "StudyStatus", "batch_status", "status_of"]
@@ -19,7 +20,7 @@ __all__ = ["SOURCES_FILE", "BatchStatus", "StudyStatus", "batch_status", "status
 #: Which study is which; every batch folder holds it.
 SOURCES_FILE = "sources.csv"
 _FAILURES = "failures"
-_NO_PLAN = ("waiting", "failed", "altered")
+_NO_PLAN = ("waiting", "failed", "altered", "other version")
 
 
 @dataclass(frozen=True)
@@ -29,14 +30,14 @@ class StudyStatus:
     Attributes
     ----------
     state : str
-        ``waiting``, ``failed``, ``altered``, ``abstained``, or the plan's own state: proposed, edited, approved,
-        rejected.
+        ``waiting``, ``failed``, ``altered``, ``other version``, ``abstained``, or the plan's own state: proposed,
+        edited, approved, rejected.
     planned, decided : int
         Targets with a placement, and how many of them a person has decided.
     doubt : float
         1 less the lowest confidence among the targets that are not decided; 0 when none is left.
     reason : str
-        Why it failed or is altered.
+        Why it failed or cannot be opened.
     """
 
     study: str
@@ -98,6 +99,8 @@ def _of_plan(study: str, folder: Path) -> StudyStatus:
         return status_of(study, read_folder(folder).plan)
     except AlteredError as error:
         return StudyStatus(study, "altered", reason=str(error))
+    except PlanVersionError as error:
+        return StudyStatus(study, "other version", reason=str(error))
 
 
 def status_of(study: str, plan: Mapping[str, Any]) -> StudyStatus:

@@ -13,6 +13,7 @@ from imaging.findings import Finding
 from imaging.geometry import CArmAngles, VertebralFrame, carm_words, dicom_positioner_angles
 from imaging.volume import Grid
 from planner.plan import BANNER, Plan, PlanRequest
+from planner.versions import PLAN_SCHEMA
 from segmentation.spine import NerveCourse, Spine, Vertebra
 from targeting.lesion import UNCALIBRATED
 from targeting.model import (
@@ -26,9 +27,8 @@ from targeting.model import (
     confidence_word,
 )
 
-__all__ = ["PLAN_SCHEMA", "finding_entry", "level_order", "placement_document", "request_document", "to_document"]
+__all__ = ["finding_entry", "level_order", "placement_document", "request_document", "to_document"]
 
-PLAN_SCHEMA = "nerveplan/plan/1"
 _LENGTH_DECIMALS = 3
 _ANGLE_DECIMALS = 2
 _SHARE_DECIMALS = 4

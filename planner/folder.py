@@ -39,6 +39,7 @@ from planner.plan import Plan, PlanRequest, StageTime
 from planner.replace import exchange, partial_path, remove_leftovers
 from planner.schemas import SchemaName, validate
 from planner.stages import Stages
+from planner.versions import PlanVersionError, check_version
 
 __all__ = [
     "BODY_FILE", "JOURNAL_FILE", "LABELS_FILE", "PLAN_FILE", "RECONSTRUCTED_FILE", "REPORT_FILE", "RUN_FILE",
@@ -275,16 +276,20 @@ def read_folder(folder: Path) -> StoredPlan:
     ------
     AlteredError
         A document is missing, broken, or not the one that was written.
+    PlanVersionError
+        The folder is of another version; see `planner.versions`.
     """
     try:
         plan_bytes = (folder / PLAN_FILE).read_bytes()
-        plan, run = json.loads(plan_bytes), json.loads((folder / RUN_FILE).read_bytes())
+        plan, journal = json.loads(plan_bytes), (folder / JOURNAL_FILE).read_bytes()
+        check_version(folder.name, plan, journal)
+        run = json.loads((folder / RUN_FILE).read_bytes())
         validate(plan, SchemaName.PLAN)
         validate(run, SchemaName.RUN)
-        entries = parse_journal((folder / JOURNAL_FILE).read_bytes())
+        entries = parse_journal(journal)
         check_journal(entries, plan["journal"])
         state = fold(entries)
-    except AlteredError:
+    except (AlteredError, PlanVersionError):
         raise
     except FoldError as error:
         raise AlteredError(f"'{folder.name}': {error}") from error

@@ -20,6 +20,7 @@ from planner.journal import Entry, check_journal, parse_journal
 from planner.locking import LOCK_FILE
 from planner.replace import is_unfinished
 from planner.schemas import SchemaName, validate
+from planner.versions import check_version
 
 __all__ = ["Problem", "Verification", "verify_folder"]
 
@@ -206,6 +207,16 @@ def _head_problem(entries: Sequence[Entry], head: str) -> tuple[list[Problem], l
     return [], [f"the head given is entry {at} of {len(entries)}: everything up to it is as it was"]
 
 
+def _check_version(folder: Path, plan: bytes | None) -> None:
+    """Nothing where a document is missing or broken: that is a finding of its own."""
+    try:
+        document = json.loads(plan or b"")
+        journal = (folder / JOURNAL_FILE).read_bytes()
+    except (OSError, ValueError):
+        return
+    check_version(folder.name, document, journal)
+
+
 def verify_folder(folder: Path, public_key: str | None = None, head: str | None = None) -> Verification:
     """Check a plan folder; nothing in it is changed.
 
@@ -215,11 +226,17 @@ def verify_folder(folder: Path, public_key: str | None = None, head: str | None 
         64 hexadecimal digits: people's entries must be covered by a signature of this key.
     head : str, optional
         A head that was written down before: the journal must hold it.
+
+    Raises
+    ------
+    PlanVersionError
+        The folder is of another version, whose journal this one cannot check; see `planner.versions`.
     """
     if not folder.is_dir():
         raise NotFoundError(f"there is no plan folder '{folder.name}'")
     # plan.json first: whoever saves meanwhile writes the journal first, so it is never behind what was read here
     plan = (folder / PLAN_FILE).read_bytes() if (folder / PLAN_FILE).is_file() else None
+    _check_version(folder, plan)
     entries, problems = _read_journal(folder)
     if not entries:
         return Verification(tuple(problems), (), 0, "", 0)

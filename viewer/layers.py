@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -101,13 +102,14 @@ def anatomy_layers(plan: Plan) -> list[LayerData]:
     return layers
 
 
-def _needle_parts(pose: NeedlePose, color: str) -> list[tuple[Mesh, str]]:
+@lru_cache(maxsize=64)  # of all the needles drawn at each move of a drag only one is another
+def _needle_parts(pose: NeedlePose, color: str) -> tuple[tuple[Mesh, str], ...]:
     """Shaft and active tip at their true radius."""
     points, radius = pose_marks(pose), pose.needle.diameter_mm / 2
-    parts = [(tube(np.stack([points.start, points.knee]), radius), color)]
-    if pose.needle.active_tip_mm:
-        parts.append((tube(np.stack([points.knee, points.tip]), radius), _TIP_COLOR))
-    return parts
+    shaft = tube(np.stack([points.start, points.knee]), radius), color
+    if not pose.needle.active_tip_mm:
+        return (shaft,)
+    return shaft, (tube(np.stack([points.knee, points.tip]), radius), _TIP_COLOR)
 
 
 def needles_layer(needles: list[tuple[Target, NeedlePose]]) -> LayerData:

@@ -150,9 +150,10 @@ class NeedlePanel(QWidget):
                 if item is None:
                     item = QTableWidgetItem()
                     self.clearances.setItem(n, column, item)
-                item.setText(text)
-                item.setForeground(QBrush(QColor(color)))
-                item.setToolTip(why)
+                if (item.text(), item.toolTip(), item.foreground().color().name()) != (text, why, color):
+                    item.setText(text)  # each of these lays out the row anew
+                    item.setForeground(QBrush(QColor(color)))
+                    item.setToolTip(why)
 
     # typing
 

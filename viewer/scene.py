@@ -37,6 +37,7 @@ class Scene3D:
         self.viewer = viewer
         self.editor, self.session = editor, editor.session
         self._names: list[str] = []
+        self._marked: Target | None = None
         viewer.dims.ndisplay = 3
         viewer.scene.camera.orientation = ORIENTATION
         viewer.scene.camera.perspective = 0.0
@@ -61,7 +62,7 @@ class Scene3D:
         for name in self._names:
             if name in self.viewer.layers:
                 self.viewer.layers.remove(name)
-        self._names = []
+        self._names, self._marked = [], None
 
     def _add(self, data: Any, style: dict[str, Any], kind: str) -> None:
         layer = getattr(self.viewer, f"add_{kind}")(data, **style)
@@ -131,7 +132,7 @@ class Scene3D:
         if name in layers:
             held = layers[name]
             if np.array_equal(held.vertex_colors, style["vertex_colors"]):
-                held.data = data
+                _move(held, held.vertices, data[0])
                 return
             layers.remove(name)
         self._add(data, style, "surface")
@@ -139,14 +140,19 @@ class Scene3D:
     def _show_ends(self) -> None:
         pose, target, layers = self.session.pose, self.session.target, self.viewer.layers
         name = "needle ends"
+        shown = pose is not None and target is not None
+        if name in layers and layers[name].visible is not shown:
+            layers[name].visible = shown
         if pose is None or target is None:
-            if name in layers:
-                layers[name].visible = False
             return
         ends, colors = to_napari(np.stack([pose_marks(pose).start, pose.tip])), [SIDE_COLOR[target.side], "white"]
         if name in layers:
-            layers[name].data, layers[name].face_color, layers[name].visible = ends, colors, True
+            held = layers[name]
+            if target is not self._marked:
+                held.face_color, self._marked = colors, target
+            _move(held, held.data, ends)
             return
+        self._marked = target
         self._add(ends, {"name": name, "size": _HANDLE_MM, "symbol": ["diamond", "ring"], "face_color": colors,
                          "border_color": "white", "blending": "translucent_no_depth", "units": _UNITS,
                          "axis_labels": AXES}, "points")
@@ -197,3 +203,9 @@ class Scene3D:
         gaps = {which: float(np.linalg.norm(np.cross(end - point, into))) for which, end in ends.items()}
         nearest = min(gaps, key=lambda which: gaps[which])
         return nearest if gaps[nearest] <= reach else None
+
+
+def _move(layer: Any, held: Array, places: Array) -> None:
+    """Put what a layer draws in other places, in place: napari's own setters lay out the whole scene anew each time."""
+    held[...] = places
+    layer.refresh(thumbnail=False, highlight=False, extent=False)

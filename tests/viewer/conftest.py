@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import atexit
-import os
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
+from benchmarks.display import DisplayMissingError, virtual_display
 
 if TYPE_CHECKING:
     from pytestqt.qtbot import QtBot
@@ -24,23 +23,11 @@ WAIT_MS = 120_000
 @pytest.fixture(scope="session", autouse=True)
 def display() -> Iterator[str]:
     """Its own X server, whatever DISPLAY says; skipped only where there is no Xvfb."""
-    program = shutil.which("Xvfb")
-    if program is None:
-        pytest.skip("the viewer's tests need Xvfb (Debian package xvfb)")
-    read, write = os.pipe()
-    server = subprocess.Popen([program, "-displayfd", str(write), "-screen", "0", "1800x1100x24", "-nolisten", "tcp"],
-                              pass_fds=[write], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    os.close(write)
-    with os.fdopen(read) as said:
-        number = said.readline().strip()
-    before = {name: os.environ.get(name) for name in ("DISPLAY", "QT_QPA_PLATFORM", "NAPARI_CONFIG")}
-    os.environ.update(DISPLAY=f":{number}", QT_QPA_PLATFORM="xcb", NAPARI_CONFIG="")
-    atexit.register(server.terminate)  # after the last window of this process, which lives as long as Qt does
-    yield os.environ["DISPLAY"]
-    for name, value in before.items():
-        os.environ.pop(name, None)
-        if value is not None:
-            os.environ[name] = value
+    try:
+        with virtual_display() as name:
+            yield name
+    except DisplayMissingError as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="session")

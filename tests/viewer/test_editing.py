@@ -13,11 +13,9 @@ from qtpy.QtCore import QPoint, QPointF, Qt, QTimer
 from qtpy.QtWidgets import QApplication, QDialog, QLineEdit
 
 from imaging.geometry import to_index, to_world
-from planner.folder import read_folder
-from planner.plan import PlanState, TargetState
+from planner.plan import TargetState
 from planner.review import Review
 from planner.views import ViewName
-from planner.words import best_placement
 from segmentation.anatomy import StructureName
 from targeting.clearance import boxes_of
 from targeting.model import NeedlePose
@@ -378,32 +376,6 @@ def test_rejecting_needs_a_reason_and_can_be_taken_back(panel: ReviewPanel, qtbo
     assert (review.state, review.reason) == (TargetState.REJECTED, "crosses a scar")
     qtbot.mouseClick(panel.decisions.reopen_button, LEFT_BUTTON)
     assert panel.session.target_review.state is not TargetState.REJECTED
-
-
-def test_a_whole_session_is_kept_and_holds_when_opened_again(panel: ReviewPanel, qtbot: QtBot) -> None:
-    """Drag until a limit breaks, undo, take an alternative, approve every target, close, open again."""
-    drag(qtbot, in_plane(panel), pose_of(panel).tip, in_canal(panel))
-    assert panel.needle.broken.text()
-    press(qtbot, panel, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
-    for proposal in tuple(panel.session.proposals):
-        panel.session.choose_target(proposal.target.id)
-        answer(ApproveDialog, type_side(proposal.target.side.value))
-        press(qtbot, panel, Qt.Key.Key_Return, Qt.KeyboardModifier.ControlModifier)
-    plan, folder = panel.session.plan, panel.session.folder
-    assert plan is not None
-    assert folder is not None
-    assert plan.state is PlanState.APPROVED
-    assert "UNAPPROVED" not in panel.state.text()
-    panel.close_plan()
-    stored = read_folder(folder)
-    assert [entry.body["state"] for entry in stored.journal] == ["proposed", "edited", "undone", *4 * ["approved"]]
-    again = Review.open(folder)
-    assert again.plan.state is PlanState.APPROVED
-    for before, after in zip(plan.proposals, again.plan.proposals, strict=True):
-        one, other = best_placement(before), best_placement(after)
-        assert one is not None
-        assert other is not None
-        np.testing.assert_allclose(one.needles[0].tip, other.needles[0].tip)
 
 
 def test_a_handle_is_taken_hold_of_only_where_it_is(panel: ReviewPanel) -> None:
