@@ -50,7 +50,8 @@ def score(scene: Scene, batch: Batch, which: NDArray[np.intp], *, quick: bool = 
             scores["parallel"] = np.clip(1.0 - found["parallel"][which] / rule.parallel_limit.value, 0.0, 1.0)
         scores["contact"] = np.clip(found["contact"][which] / rule.contact_share.value, 0.0, 1.0)
     else:
-        away = np.linalg.norm(batch.tips[which] - scene.target.position, axis=1)
+        # a needle is a body: the target touched by any part of its tip is met
+        away = np.linalg.norm(batch.tips[which] - scene.target.position, axis=1) - scene.radius
         scores["on_target"] = np.clip(1.0 - away / procedure.tip.to_target.value, 0.0, 1.0)
     total = np.zeros(len(which))
     for name, weight in procedure.weights.items():

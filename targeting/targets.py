@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from imaging.errors import UsageError
-from imaging.geometry import Side, to_index, to_world, unit
-from imaging.resample import crop_grid
+from imaging.geometry import Side, unit
 from imaging.volume import Volume
 from segmentation.anatomy import LandmarkName, Nerve, carrier_of, joints_of, nerves_of_joint
 from segmentation.spine import NerveCourse, NumberingStatus, Spine, Vertebra
 from targeting.angles import direction_from_angles
+from targeting.contact import ContactRule, contact_point
 from targeting.model import MissingTarget, Target, TargetList
 from targeting.procedures import Procedure, ProcedureKind
 from targeting.procedures.schema import TargetRule
@@ -29,7 +27,6 @@ __all__ = ["MissingTarget", "TargetList", "make_targets", "neck_fraction", "nerv
 Array = NDArray[np.float64]
 _PATH_STEP_MM = 0.25
 _LAST_LUMBAR = "L5"
-_OPEN_MM = 12.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,47 +114,6 @@ def _site(vertebra: Vertebra, course: NerveCourse, procedure: Procedure) -> _Sit
     return _Site(junction.position, point, tangent, sigma, tuple(confidences))
 
 
-def _looked_up(labels: NDArray[Any], index: Array) -> NDArray[Any]:
-    """Labels at (..., 3) fractional indices (i, j, k), nearest voxel; 0 outside."""
-    nearest = np.rint(index).astype(int)
-    ok = np.asarray(((nearest >= 0) & (nearest < np.array(labels.shape[::-1]))).all(axis=-1))
-    within = np.where(ok[..., None], nearest, 0)
-    return np.asarray(np.where(ok, labels[within[..., 2], within[..., 1], within[..., 0]], 0))
-
-
-def _on_bone(spine: Spine, vertebra: Vertebra, site: _Site, rule: TargetRule, approach: Array) -> Array | None:
-    """The place on a bone's surface nearest to a point and open to a needle, LPS mm; None when none lies within reach.
-
-    Open means that the way back along `approach` (unit, entry to tip) meets no bone for 12 mm. When no such place lies
-    within reach, the nearest surface place is taken: the search will say what bone is in the way.
-    """
-    point, reach_mm = site.on_course, rule.off_bone.value
-    grid, cut = crop_grid(spine.grid, point[None], reach_mm + _OPEN_MM + 2.0 * float(spine.grid.spacing.max()))
-    labels = np.asarray(spine.labels[cut])
-    bone = labels == vertebra.label
-    k, j, i = np.nonzero(bone & ~ndimage.binary_erosion(bone, border_value=1))
-    centres = to_world(grid, np.stack([i, j, k], axis=1))
-    gap = np.linalg.norm(centres - point, axis=1)
-    near = gap <= reach_mm + 0.5 * float(np.linalg.norm(grid.spacing))
-    near &= np.linalg.norm(centres - site.junction, axis=1) <= rule.from_junction.value
-    if not near.any():
-        return None
-    centres, gap = centres[near], gap[near]
-    # leave the voxel's own bone along the approach: at most one and a half voxel diagonals
-    back = np.arange(0.0, _OPEN_MM, 0.25)
-    way = to_index(grid, centres[:, None] - back[:, None] * approach)
-    bony = _looked_up(labels, way) > 0
-    first_free = np.argmin(bony, axis=1)
-    thin = back[first_free] <= 1.5 * float(np.linalg.norm(grid.spacing))
-    later = np.cumsum(~bony, axis=1) > 0
-    is_open = ~bony.all(axis=1) & thin & ~(bony & later).any(axis=1)
-    surface = centres - back[np.maximum(first_free - 1, 0)][:, None] * approach
-    off = np.linalg.norm(surface - point, axis=1)
-    within = (off <= reach_mm) & (np.linalg.norm(surface - site.junction, axis=1) <= rule.from_junction.value)
-    order = np.lexsort((np.arange(len(gap)), np.round(off, 6), ~is_open, ~within))
-    return np.asarray(surface[order[0]] if within[order[0]] else centres[int(np.argmin(gap))])
-
-
 def _confidence(vertebra: Vertebra, course: NerveCourse, site: _Site, covariance: Array,
                 rule: TargetRule) -> tuple[float, tuple[str, ...]]:
     """The lowest check and the reasons of every check below 0.9."""
@@ -197,7 +153,8 @@ def _make(spine: Spine, procedure: Procedure, nerve: Nerve, side: Side) -> Targe
         return site
     band = procedure.band(nerve)
     approach = direction_from_angles(vertebra.frame, side, band.oblique_preferred.value, band.tilt_preferred.value)
-    position = _on_bone(spine, vertebra, site, procedure.target, approach)
+    rule = ContactRule(procedure.target.off_bone.value, site.junction, procedure.target.from_junction.value)
+    position = contact_point(spine, vertebra, site.on_course, approach, rule)
     if position is None:
         return f"the course lies more than {procedure.target.off_bone.value:.0f} mm from the {level} mask"
     along = np.outer(site.tangent, site.tangent)
