@@ -293,6 +293,23 @@ def _mirror_turn(field: BoneField, frame: VertebralFrame) -> tuple[float, float]
     return turn, likeness
 
 
+def _believed_turn(field: BoneField, frame: VertebralFrame) -> float | None:
+    """Turn to the bone's mirror plane, degrees; None where the bone is too unlike its mirror image to tell."""
+    c = constants("landmarks")["frame"]
+    turn, likeness = _mirror_turn(field, frame)
+    believed = likeness >= float(c["symmetry_min_likeness"]) and abs(turn) <= float(c["symmetry_believed_deg"])
+    return turn if believed else None
+
+
+def _against_canal(frame: VertebralFrame, posterior: Array, canal: Array) -> list[str]:
+    """A reason when the posterior axis is turned far from the way body to canal, `canal` (left, posterior) mm."""
+    axis = frame.matrix @ posterior
+    turn = math.degrees(math.atan2(axis[0], axis[1]) - math.atan2(canal[0], canal[1]))
+    if abs(turn) <= float(constants("landmarks")["frame"]["symmetry_doubt_deg"]):
+        return []
+    return [f"bone turned {abs(turn):.0f} degrees against its canal: asymmetric vertebra"]
+
+
 def _measure_round(field: BoneField, frame: VertebralFrame, half: Array) -> _Round | None:
     """One look at the body along a frame; None when there is no whole superior endplate."""
     c = constants("landmarks")["frame"]
@@ -314,12 +331,14 @@ def _measure_round(field: BoneField, frame: VertebralFrame, half: Array) -> _Rou
 def _refine(field: BoneField, frame: VertebralFrame) -> FrameFit:
     """Alternate between measuring the body in the frame and setting the frame by it.
 
-    The posterior axis is set from the body's centre to the canal's, and in the last but one round by the bone's mirror
-    plane, which is less easily led astray by one-sided spurs.
+    The posterior axis is set from the body's centre to the canal's, then by the bone's mirror plane, which is less
+    easily led astray: where a transverse process is joined to the ala the body has no side wall on that side, its
+    centre is taken too far over, and the line from it to the canal turns further with every round.
     """
     c = constants("landmarks")["frame"]
     half = np.array([18.0, 14.0])
     rounds = int(c["rounds"])
+    by_mirror = False
     reasons: list[str] = []
     for n in range(rounds + 1):
         seen = _measure_round(field, frame, half)
@@ -328,16 +347,16 @@ def _refine(field: BoneField, frame: VertebralFrame) -> FrameFit:
         half = seen.half
         if n == rounds:
             return _finish(field, frame, seen, reasons)
+        turn = _believed_turn(field, frame) if n in (1, rounds - 1) else None
+        by_mirror = by_mirror or turn is not None
         posterior = frame.posterior
-        if n == rounds - 1:
-            turn, likeness = _mirror_turn(field, frame)
-            if likeness >= float(c["symmetry_min_likeness"]) and abs(turn) <= float(c["symmetry_believed_deg"]):
-                a = math.radians(turn)
-                posterior = frame.from_local((math.sin(a), math.cos(a), 0.0)) - frame.origin
-                if seen.canal is not None and abs(turn) > float(c["symmetry_doubt_deg"]):
-                    reasons.append(f"bone turned {abs(turn):.0f} degrees against its canal: asymmetric vertebra")
-        elif seen.canal is not None:
+        if turn is not None:
+            a = math.radians(turn)
+            posterior = frame.from_local((math.sin(a), math.cos(a), 0.0)) - frame.origin
+        elif seen.canal is not None and not by_mirror:
             posterior = frame.from_local((*(seen.canal - seen.shift[:2]), 0.0)) - frame.origin
+        if n == rounds - 1 and seen.canal is not None:
+            reasons += _against_canal(frame, posterior, seen.canal - seen.shift[:2])
         frame = VertebralFrame.from_axes(frame.from_local(seen.shift), posterior, seen.normal @ frame.matrix)
     return FrameFit(field, None, frame.origin, math.inf, None, ("no whole superior endplate in the mask",))
 

@@ -124,7 +124,7 @@ def _by_geometry(measured: SideMeasures | None) -> dict[str, Array | None]:
             "mamillo_accessory_notch": None if neck is None else neck.notch}
 
 
-def _spread(corner_mm: float, joined: bool) -> float:
+def _spread(corner_mm: float, joined: bool = False) -> float:
     """Standard deviation that a geometric corner has over the kind's own, mm: its rule presumes a free process."""
     c = constants("landmarks")["fusion"]
     return float(np.hypot(float(c["spread_share"]) * corner_mm, float(c["joined_sigma_mm"]) * joined))
@@ -143,7 +143,7 @@ def _junction(fit: FrameFit, measured: SideMeasures | None, template: Mapping[st
     return fuse("sap_tp_junction", point, template.get("sap_tp_junction"), doubts, spread, ratio), doubts
 
 
-def find_presacral(fit: FrameFit, name: str, certain_only: bool = False, joined: Collection[Side] = (),
+def find_presacral(fit: FrameFit, name: str, thoracic: bool = False, joined: Collection[Side] = (),
                    cortex: Cortex | None = None) -> BoneLandmarks:
     """Landmarks of a thoracic or lumbar vertebra that has a frame.
 
@@ -151,8 +151,9 @@ def find_presacral(fit: FrameFit, name: str, certain_only: bool = False, joined:
     ----------
     name : str
         Its level, which chooses the template.
-    certain_only : bool
-        Leave out a junction that fails a check: the stubs of thoracic transverse processes often have none.
+    thoracic : bool
+        Its joints lie across and its transverse processes are stubs: a junction that fails a check is left out, and the
+        articular tip rests on the template, since masks there often run on into the process above.
     joined : collection of Side
         Sides on which the transverse process is joined to the sacral ala.
     cortex : Cortex, optional
@@ -177,12 +178,15 @@ def find_presacral(fit: FrameFit, name: str, certain_only: bool = False, joined:
         for kind, local in _by_geometry(measured).items():
             if kind not in pairs:
                 check = Doubts()
-                pairs[kind] = fuse(kind, local, laid[side].get(kind), check, 0.0, ratio), check
+                leaky = kind == "sap_tip" and thoracic
+                check.check("thoracic_tip", leaky, "a mask runs on into the process above where the joint lies across")
+                spread = float(constants("landmarks")["fusion"]["thoracic_tip_sigma_mm"]) if leaky else 0.0
+                pairs[kind] = fuse(kind, local, laid[side].get(kind), check, spread, ratio), check
         # Kinds that a level's template leaves out have no stable place on that level.
         wanted = pairs if template is None else {k: p for k, p in pairs.items() if k in laid[side]}
         found = _landmarks(fit, side, wanted, cortex)
         junction = sided("sap_tp_junction", side)
-        if certain_only and junction in found and found[junction].confidence < float(
+        if thoracic and junction in found and found[junction].confidence < float(
                 constants("landmarks")["confidence"]["certain"]):
             del found[junction]
         out |= found
@@ -264,8 +268,10 @@ def find_sacral(fit: FrameFit, upright: Array | None = None, joined: Collection[
     laid: dict[Side, Mapping[str, Array]] = {s: {} if template is None else template.sides[s] for s in Side}
     doubts = {side: _groove_doubts(fit, m) for side, m in measured.items()}
     ratio = 1.0 if template is None else template.sigma_ratio
+    # A joined transverse process meets the ala lateral of the groove, whose valley stays; but no template is like the
+    # small S1 articular process that such a joint goes with.
     grooves = {side: fuse("ala_groove", m.groove, laid[side].get("ala_groove"), doubts[side],
-                          0.0 if m.groove is None else _spread(m.spread_mm, bool(joined)), ratio)
+                          0.0 if m.groove is None else _spread(m.spread_mm), ratio)
                for side, m in measured.items()}
     _compare_sides({side: groove.point for side, groove in grooves.items() if groove is not None}, doubts)
     where = " and ".join(side.value.lower() for side in joined)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from segmentation.constants import constants
-from segmentation.landmarks.processes import Pedicle, coronal_plane
+from segmentation.landmarks.processes import Pedicle, articular_front, coronal_plane
 from segmentation.landmarks.profile import Corner, CornerSearch, PlaneSlice, concave_corner
 from segmentation.shape import FrameBlock, crossing
 
@@ -121,8 +121,13 @@ def track_crest(block: FrameBlock, root: float, tip: Array) -> Array | None:
     return np.array(points) if points else None
 
 
-def _crest_plane(crest: Array, lateral: float) -> float:
-    """Front-to-back position of the crest 2 to 4 mm lateral of a point, mm."""
+def _crest_plane(crest: Array, lateral: float, front: float | None) -> float:
+    """Front-to-back position of the crest 2 to 4 mm lateral of a point, mm; never ahead of the articular process."""
+    y = _crest_position(crest, lateral)
+    return y if front is None else max(y, front - float(constants("landmarks")["articular_front"]["slack_mm"]))
+
+
+def _crest_position(crest: Array, lateral: float) -> float:
     low, high = constants("landmarks")["crest"]["plane_lateral_mm"]
     use = (crest[:, 0] >= lateral + low - 1e-6) & (crest[:, 0] <= lateral + high + 1e-6)
     if use.any():
@@ -151,9 +156,10 @@ def find_junction(block: FrameBlock, root: float, articular_tip: Array, process_
     short = replace(search, arms_mm=tuple(float(a) for a in c["short_arms_mm"]))
     offset = float(c["lateral_of_tip_mm"])
     expected = float(articular_tip[0]) + offset
+    front = articular_front(block, articular_tip)
     point, corner, moved = np.array([expected, 0.0, 0.0]), None, math.inf
     for _ in range(int(c["rounds"])):
-        y = _crest_plane(crest, float(point[0]))
+        y = _crest_plane(crest, float(point[0]), front)
         height = float(np.interp(expected, crest[::-1, 0], crest[::-1, 2]))
         plane = PlaneSlice(block.lateral, block.superior, coronal_plane(block, y))
 
@@ -186,7 +192,7 @@ def _above_crest(crest: Array, point: Array) -> float:
 
 def find_neck(block: FrameBlock, pedicle: Pedicle, junction: Array, articular_tip: Array) -> Neck:
     """Front margin of the neck and the mamillo-accessory notch on the block's side."""
-    notch, bend = _find_notch(block, junction, articular_tip)
+    notch, bend = _find_notch(block, pedicle, junction)
     return Neck(_ventral_margin(block, pedicle, junction, articular_tip), notch, bend)
 
 
@@ -208,27 +214,43 @@ def _ventral_margin(block: FrameBlock, pedicle: Pedicle, junction: Array, articu
     return None
 
 
-def _find_notch(block: FrameBlock, junction: Array, articular_tip: Array) -> tuple[Array | None, float]:
-    """Strongest dorsolateral concavity below and behind the junction, over a stack of axial planes."""
+def _find_notch(block: FrameBlock, pedicle: Pedicle, junction: Array) -> tuple[Array | None, float]:
+    """Strongest dorsolateral concavity behind the junction, over the axial planes about the pedicle's middle height.
+
+    It lies lateral of the mamillary process: the cleft medial of that one is the joint.
+    """
     c = constants("landmarks")["notch"]
     search, low, high = corner_search("notch")
     best: tuple[float, float, Array] | None = None
     start = np.array([junction[0] + float(c["start_lateral_mm"]), junction[1] + float(c["start_posterior_mm"])])
-    side_low, side_high = (float(v) for v in c["lateral_mm"])
-    for below in np.arange(float(c["below_mm"][0]), float(c["below_mm"][1]) + 1e-6, block.step):
-        k = int(np.argmin(np.abs(block.superior - (junction[2] - below))))
+    side_low, side_high = (junction[0] + float(v) for v in c["lateral_mm"])
+    usual = float(pedicle.center[2]) + float(c["usual_height_mm"])
+    top = min(float(pedicle.center[2]) + float(c["height_mm"][1]), junction[2] - float(c["min_below_mm"]))
+    for height in np.arange(top, float(pedicle.center[2]) + float(c["height_mm"][0]) - 1e-6, -block.step):
+        k = int(np.argmin(np.abs(block.superior - height)))
         plane = PlaneSlice(block.lateral, block.posterior, block.distance[k])
+        medial = max(side_low, _mamillary(plane, (side_low, side_high), junction[1] + high))
 
-        def allowed(uv: Array) -> NDArray[np.bool_]:
+        def allowed(uv: Array, medial: float = medial) -> NDArray[np.bool_]:
             return np.asarray((uv[:, 1] >= junction[1] + low) & (uv[:, 1] <= junction[1] + high)
-                              & (uv[:, 0] >= junction[0] + side_low) & (uv[:, 0] <= junction[0] + side_high))
+                              & (uv[:, 0] >= medial) & (uv[:, 0] <= side_high))
 
         corner: Corner | None = concave_corner(plane, start, search, allowed)
         if corner is None:
             continue
-        score = corner.bend - ((below - float(c["usual_below_mm"])) / float(c["below_scale_mm"])) ** 2
+        score = corner.bend - ((height - usual) / float(c["height_scale_mm"])) ** 2
         if best is None or score > best[0]:
             best = (score, corner.bend, np.array([corner.point[0], corner.point[1], block.superior[k]]))
     if best is None:
         return None, 0.0
     return (best[2] if best[1] >= float(c["min_bend"]) else None), best[1]
+
+
+def _mamillary(plane: PlaneSlice, lateral: tuple[float, float], reach: float) -> float:
+    """Lateral position of the bone's hindmost place between two bounds and ahead of `reach`, mm; -inf if none."""
+    columns = np.flatnonzero((plane.u >= lateral[0]) & (plane.u <= lateral[1]))
+    inside = (plane.distance[:, columns] < 0) & (plane.v <= reach)[:, None]
+    if not inside.any():
+        return -math.inf
+    back = np.where(inside.any(axis=0), len(plane.v) - 1 - inside[::-1].argmax(axis=0), -1)
+    return float(plane.u[columns[int(np.argmax(back))]])

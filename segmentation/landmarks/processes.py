@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from segmentation.constants import constants
-from segmentation.shape import FrameBlock
+from segmentation.shape import FrameBlock, crossing
 
-__all__ = ["Pedicle", "coronal_plane", "extreme", "find_pedicle", "largest_part", "process_root",
+__all__ = ["Pedicle", "articular_front", "coronal_plane", "extreme", "find_pedicle", "largest_part", "process_root",
            "spinous_tip",
            "superior_articular_tip", "transverse_tip"]
 
@@ -136,11 +136,54 @@ def process_root(pedicle: Pedicle, articular_tip: Array) -> float:
 
 
 def superior_articular_tip(block: FrameBlock, pedicle: Pedicle) -> Array | None:
-    """Most cranial point of the superior articular process."""
+    """Most cranial point of the superior articular process.
+
+    A mask fills the joint and often holds the rim of the process behind it, so that its top is a plateau; the process
+    itself is the part of it that lies next to the front edge.
+    """
     c = constants("landmarks")["tips"]
     part = block.window(tuple(c["sap_lateral_mm"]), tuple(c["sap_behind_wall_mm"]),
                         (float(pedicle.center[2]), float(block.superior[-1])))
-    return extreme(part, largest_part(part.distance < 0), 2)
+    inside = largest_part(part.distance < 0)
+    top = extreme(part, inside, 2)
+    front = None if top is None else _front_edge(part, top, float(c["sap_edge_below_mm"]))
+    if front is None:
+        return top
+    own = extreme(part, inside & (part.posterior <= front + float(c["sap_depth_mm"]))[None, :, None], 2)
+    return top if own is None else own
+
+
+def _front_edge(block: FrameBlock, tip: Array, below_mm: float) -> float | None:
+    """Front edge of the axial section nearest under a tip, mm along posterior."""
+    section = block.distance[int(np.argmin(np.abs(block.superior - (tip[2] - below_mm))))]
+    parts, count = ndimage.label(section < 0)
+    if not count:
+        return None
+    j, i = np.nonzero(parts)
+    nearest = int(np.argmin((block.posterior[j] - tip[1]) ** 2 + (block.lateral[i] - tip[0]) ** 2))
+    own = parts == parts[j[nearest], i[nearest]]
+    edge, found = crossing(-np.where(own, section, np.abs(section))[:, own.any(axis=0)], block.posterior, 0)
+    if not found.any():
+        return None
+    return float(np.percentile(edge[found], float(constants("landmarks")["articular_front"]["edge_percentile"])))
+
+
+def articular_front(block: FrameBlock, tip: Array) -> float | None:
+    """Front-to-back position of the superior articular process's front edge, mm; None where it cannot be told.
+
+    Seen in axial sections that go down from its tip, while each is the process alone: where a section reaches much
+    further forward than the one above, the process has joined the pedicle. A transverse process that springs from
+    pedicle and body has its crest far ahead of this edge, and a groove there does not touch the articular process.
+    """
+    c = constants("landmarks")["articular_front"]
+    low, high = (float(v) for v in c["below_tip_mm"])
+    front: float | None = None
+    for below in np.arange(low, high + 1e-6, block.step):
+        here = _front_edge(block, tip, float(below))
+        if here is None or (front is not None and here < front - float(c["jump_mm"])):
+            break
+        front = here
+    return front
 
 
 def transverse_tip(block: FrameBlock, root: float) -> Array | None:

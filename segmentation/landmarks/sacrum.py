@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from imaging.geometry import Side, VertebralFrame
 from segmentation.constants import constants
 from segmentation.landmarks.junction import corner_search
-from segmentation.landmarks.processes import coronal_plane, extreme, largest_part
+from segmentation.landmarks.processes import articular_front, coronal_plane, extreme, largest_part
 from segmentation.landmarks.profile import PlaneSlice, concave_corner
 from segmentation.shape import FrameBlock, crossing
 
@@ -122,6 +122,8 @@ def measure_sacral_side(block: FrameBlock, side: Side) -> SacralSide:
     y = None if tip is None else _dome_plane(half, tip)
     if tip is None or y is None:
         return SacralSide(tip, None, 0.0, math.inf, None, None, pedicle)
+    front = articular_front(half, tip)
+    y = y if front is None else max(y, front)  # the groove is the articular process's: never ahead of it
     search, low, high = corner_search("groove")
     start = np.array([tip[0] + float(constants("landmarks")["groove"]["lateral_of_tip_mm"]),
                       tip[2] - float(constants("landmarks")["groove"]["below_tip_mm"])])
