@@ -9,12 +9,13 @@ import numpy as np
 
 from imaging.geometry import Side
 from segmentation.builtin.canal import CanalPath
+from segmentation.builtin.hypotheses import lowest_is_sacral
 from segmentation.builtin.instances import Chain, Instance
 from segmentation.builtin.junction import Sacrum, find_sacrum, judge_junction
 from segmentation.builtin.localise import ClassMap
-from segmentation.builtin.naming import ChainEvidence, RibEvidence, VertebraEvidence, lowest_is_sacral
 from segmentation.builtin.ribs import Axes, rib_evidence
 from segmentation.builtin.settings import settings
+from segmentation.builtin.signs import ChainEvidence, RibEvidence, VertebraEvidence
 
 __all__ = ["chain_axes", "gather", "measure"]
 

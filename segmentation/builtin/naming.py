@@ -1,15 +1,14 @@
 """Names for a chain of vertebrae, from measured evidence: a pure function, the same for every source of masks.
 
-Every possible numbering (a variant of the column and the place of the chain in it) gets a likelihood from what touches
-the sacrum, where ribs are, the distances of the bodies, the volumes and the axis. The best one names the chain; the sum
-over all others that disagree is the doubt that each name carries.
+Every possible numbering (`hypotheses`) gets a likelihood from what touches the sacrum, where ribs are, the distances of
+the bodies, the volumes and the axis. The best one names the chain; the sum over all others that disagree is the doubt
+that each name carries.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,79 +16,15 @@ from numpy.typing import NDArray
 from imaging.findings import Finding, FindingCode, Severity
 from imaging.geometry import Side
 from segmentation.anatomy import VERSE_LABEL, Level, relative_label, relative_level
+from segmentation.builtin.hypotheses import SACRAL, hypotheses
 from segmentation.builtin.settings import settings
+from segmentation.builtin.signs import ChainEvidence, Signs, VertebraEvidence, read_signs, rib_kind
 from segmentation.spine import Alternate, Numbering, NumberingStatus, NumberingTier
 
-__all__ = ["ChainEvidence", "NamedChain", "NamedVertebra", "RibEvidence", "VertebraEvidence", "lowest_is_sacral",
-           "name_chain"]
+__all__ = ["NamedChain", "NamedVertebra", "name_chain"]
 
 _TIERS = (NumberingTier.A, NumberingTier.B, NumberingTier.C, NumberingTier.D)
 _ORDINAL = {1: "1st", 2: "2nd", 3: "3rd"}
-_SACRAL = Level.S1.value
-_CERVICAL = tuple(f"C{n}" for n in range(7, 0, -1))
-
-
-@dataclass(frozen=True)
-class RibEvidence:
-    """What was seen where a rib would join one side of a vertebra.
-
-    Attributes
-    ----------
-    length_mm : float
-        Visible length; 0 when the place is in view and there is none.
-    complete : bool
-        False when the rib leaves the field of view, so that it may be longer.
-    """
-
-    length_mm: float
-    complete: bool = True
-
-
-@dataclass(frozen=True)
-class VertebraEvidence:
-    """Measurements of one vertebra.
-
-    Attributes
-    ----------
-    step_below_mm : float or None
-        Body centre to the body centre below; None for the lowest.
-    volume_ml : float or None
-        None when the vertebra is cut.
-    ribs : mapping
-        By side; a side that is not in view is absent.
-    joined_to_ala : tuple of Side
-        Sides on which the transverse process is fused with, or joined to, the sacral ala.
-    is_axis : bool
-        It has the shape of C2.
-    """
-
-    step_below_mm: float | None = None
-    volume_ml: float | None = None
-    ribs: Mapping[Side, RibEvidence] = field(default_factory=dict)
-    joined_to_ala: tuple[Side, ...] = ()
-    is_axis: bool = False
-
-
-@dataclass(frozen=True)
-class ChainEvidence:
-    """A gapless chain of free vertebrae.
-
-    Attributes
-    ----------
-    vertebrae : tuple of VertebraEvidence
-        Lowest first.
-    on_sacrum : bool
-        The lowest one stands on the sacrum.
-    contact_doubted : bool
-        One may be missing between them.
-    sacral_chance : float
-        Chance, before ribs, distances and volumes are counted, that it is itself the first sacral segment.
-    """
-
-    vertebrae: tuple[VertebraEvidence, ...]
-    on_sacrum: bool = False
-    contact_doubted: bool = False
-    sacral_chance: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -114,33 +49,6 @@ class NamedChain:
     sacrum_confidence: float
 
 
-@dataclass(frozen=True)
-class _Signs:
-    """Rib status of each vertebra ("rib", "short", "none" or None where not in view) and what follows from it."""
-
-    status: tuple[str | None, ...]
-    last_rib: int | None
-    last_rib_sure: bool
-    first_rib: int | None
-    axis: int | None
-
-    @property
-    def counted_from_above(self) -> bool:
-        return self.first_rib is not None or self.axis is not None
-
-
-def lowest_is_sacral(chain: ChainEvidence) -> float:
-    """Probability that the lowest vertebra is the first sacral segment, all evidence counted.
-
-    0 where five vertebrae below a sure last rib include it: it is then a sacralised L5 by the usual count.
-    """
-    signs = _signs(chain)
-    if _settled(signs):
-        return 0.0
-    names, p = _hypotheses(chain, signs)
-    return sum(float(chance) for given, chance in zip(names, p, strict=True) if given[0] == _SACRAL)
-
-
 def name_chain(chain: ChainEvidence) -> NamedChain:
     """Name a chain of at least one vertebra.
 
@@ -149,9 +57,9 @@ def name_chain(chain: ChainEvidence) -> NamedChain:
     NamedChain
         Tier A to C with level names, tier D with names relative to the lowest vertebra.
     """
-    signs = _signs(chain)
-    names, p = _hypotheses(chain, signs)
-    best = int(np.where([given[0] == _SACRAL for given in names], 0.0, p).argmax())
+    signs = read_signs(chain)
+    names, p = hypotheses(chain, signs)
+    best = int(np.where([given[0] == SACRAL for given in names], 0.0, p).argmax())
     transitional = _transitional(chain, signs)
     tier = _tier(chain, signs, bool(transitional))
     findings = _findings(tier, chain, signs, transitional, names[best])
@@ -168,41 +76,10 @@ def name_chain(chain: ChainEvidence) -> NamedChain:
     return NamedChain(Numbering(tier, NumberingStatus.NAMED), vertebrae, findings, sacrum_confidence)
 
 
-# ---- what the ribs say
+# ---- tiers
 
 
-def _rib_status(vertebra: VertebraEvidence) -> str | None:
-    if not vertebra.ribs:
-        return None
-    kinds = [_rib_kind(rib) for rib in vertebra.ribs.values()]
-    return "rib" if "rib" in kinds else "short" if "short" in kinds else "none"
-
-
-def _rib_kind(rib: RibEvidence) -> str:
-    if rib.length_mm <= 0:
-        return "none"
-    return "rib" if rib.length_mm >= settings().naming.rib_length_mm or not rib.complete else "short"
-
-
-def _signs(chain: ChainEvidence) -> _Signs:
-    status = tuple(_rib_status(v) for v in chain.vertebrae)
-    bearing = [n for n, s in enumerate(status) if s == "rib"]
-    last = bearing[0] if bearing and bearing[0] > 0 and status[bearing[0] - 1] in ("none", "short") else None
-    above = status[bearing[-1] + 1: bearing[-1] + 3] if bearing else ()
-    first = bearing[-1] if above == ("none", "none") else None
-    axis = next((n for n, v in enumerate(chain.vertebrae) if v.is_axis), None)
-    return _Signs(status, last, last is not None and _sure_last_rib(chain, status, last), first, axis)
-
-
-def _sure_last_rib(chain: ChainEvidence, status: tuple[str | None, ...], last: int) -> bool:
-    """True when the last rib is there on both sides, the vertebra above has ribs too and the one below has none."""
-    kinds = [_rib_kind(rib) for rib in chain.vertebrae[last].ribs.values()]
-    below = [_rib_kind(rib) for rib in chain.vertebrae[last - 1].ribs.values()]
-    above = last + 1 == len(status) or status[last + 1] == "rib"
-    return kinds == ["rib", "rib"] and below == ["none", "none"] and above
-
-
-def _transitional(chain: ChainEvidence, signs: _Signs) -> tuple[str, ...]:
+def _transitional(chain: ChainEvidence, signs: Signs) -> tuple[str, ...]:
     """Sentences, one per sign of transitional anatomy."""
     said: list[str] = []
     last = signs.last_rib
@@ -219,16 +96,16 @@ def _transitional(chain: ChainEvidence, signs: _Signs) -> tuple[str, ...]:
     return tuple(said)
 
 
-def _last_short(chain: ChainEvidence, signs: _Signs) -> int | None:
+def _last_short(chain: ChainEvidence, signs: Signs) -> int | None:
     """The vertebra whose short rib makes the count doubtful: next below the last rib, or short on both sides."""
     if signs.last_rib is not None:
         return signs.last_rib - 1 if signs.status[signs.last_rib - 1] == "short" else None
     both = [n for n, v in enumerate(chain.vertebrae)
-            if signs.status[n] == "short" and all(_rib_kind(rib) == "short" for rib in v.ribs.values())]
+            if signs.status[n] == "short" and all(rib_kind(rib) == "short" for rib in v.ribs.values())]
     return both[-1] if both else None
 
 
-def _tier(chain: ChainEvidence, signs: _Signs, transitional: bool) -> NumberingTier:
+def _tier(chain: ChainEvidence, signs: Signs, transitional: bool) -> NumberingTier:
     if signs.counted_from_above or (chain.on_sacrum and signs.last_rib is not None):
         tier = NumberingTier.A
     elif chain.on_sacrum:
@@ -240,128 +117,9 @@ def _tier(chain: ChainEvidence, signs: _Signs, transitional: bool) -> NumberingT
     return _TIERS[min(_TIERS.index(tier) + int(transitional) + int(_contact_unconfirmed(chain, signs)), 3)]
 
 
-def _contact_unconfirmed(chain: ChainEvidence, signs: _Signs) -> bool:
+def _contact_unconfirmed(chain: ChainEvidence, signs: Signs) -> bool:
     """True when the first bone of the sacrum is doubtful and neither the ribs nor a count from above settle it."""
-    return chain.on_sacrum and (chain.contact_doubted or chain.sacral_chance > 0) and not _settled(signs)
-
-
-def _settled(signs: _Signs) -> bool:
-    """True when ribs or a count from above say which vertebra is the fifth lumbar, wherever the sacrum begins."""
-    return signs.counted_from_above or (signs.last_rib == 5 and signs.last_rib_sure)
-
-
-# ---- the hypotheses
-
-
-def _sequence(variant: str) -> tuple[str, ...]:
-    """Levels from the lowest free vertebra up."""
-    lumbar = 4 if variant.endswith("four_lumbar") else 6 if variant.endswith("six_lumbar") else 5
-    thoracic = 13 if variant.startswith("thirteen") else 11 if variant.startswith("eleven") else 12
-    return (*(f"L{n}" for n in range(lumbar, 0, -1)), *(f"T{n}" for n in range(thoracic, 0, -1)), *_CERVICAL)
-
-
-def _hypotheses(chain: ChainEvidence, signs: _Signs) -> tuple[list[tuple[str, ...]], NDArray[np.float64]]:
-    """Every numbering of the chain and its posterior probability.
-
-    What lies far above the last rib counts only as far as a miscount on the way there is unlikely.
-    """
-    names: list[tuple[str, ...]] = []
-    lower: list[float] = []
-    upper: list[float] = []
-    count = len(chain.vertebrae)
-    split = min(count, settings().naming.trusted_count + (signs.last_rib or 0))
-    for variant, prior in settings().variants.items():
-        sequence = _sequence(variant)
-        last_thoracic = next(name for name in sequence if name.startswith("T"))
-        lowest = -1 if chain.on_sacrum and chain.sacral_chance > 0 else 0
-        for offset in range(lowest, max(len(sequence) - count, 0) + 1):
-            given = sequence[offset: offset + count] if offset >= 0 else (_SACRAL, *sequence[:count - 1])
-            if len(given) < count:
-                continue
-            place = _place_chance(chain, offset, len(sequence) - count + 1)
-            shape = settings().naming.shape_weight * (_step_score(chain, given) + _volume_score(chain, given))
-            ribs = _rib_scores(chain, given, last_thoracic)
-            names.append(given)
-            lower.append(math.log(prior) + math.log(place) + sum(ribs[:split]) + shape)
-            upper.append(sum(ribs[split:]) + _axis_score(signs, given))
-    if not names:
-        top = _sequence("standard")
-        return [(*top, *("C1",) * (count - len(top)))], np.ones(1)
-    slip = max(upper) + math.log(settings().naming.miscount)
-    score = np.array(lower) + np.logaddexp(np.array(upper), slip)
-    p = np.exp(score - score.max())
-    return names, np.asarray(p / p.sum())
-
-
-def _place_chance(chain: ChainEvidence, offset: int, places: int) -> float:
-    """Chance that the chain's lowest vertebra is the offset-th free one above the sacrum; -1: the first sacral one."""
-    if not chain.on_sacrum:
-        return 1.0 / places
-    if offset < 0:
-        return chain.sacral_chance
-    missed = settings().naming.contact_doubted if chain.contact_doubted else settings().naming.contact_missed
-    return (1.0 - chain.sacral_chance) * ((1.0 - missed) if offset == 0 else missed if offset == 1 else 1e-5)
-
-
-def _rib_scores(chain: ChainEvidence, given: tuple[str, ...], last_thoracic: str) -> list[float]:
-    """Log-likelihood of each vertebra's ribs."""
-    chances = settings().rib_chances
-    scores: list[float] = []
-    for vertebra, level in zip(chain.vertebrae, given, strict=True):
-        row = chances[_rib_row(level, last_thoracic)]
-        total = 0.0
-        for rib in vertebra.ribs.values():
-            if 0 < rib.length_mm < settings().naming.rib_length_mm and not rib.complete:
-                total += math.log(row[1] + row[2])
-            else:
-                total += math.log(row[("none", "short", "rib").index(_rib_kind(rib))])
-        scores.append(settings().naming.side_weight * total)
-    return scores
-
-
-def _rib_row(level: str, last_thoracic: str) -> str:
-    if level == last_thoracic:
-        return "last_thoracic"
-    if level == "L1":
-        return "first_lumbar"
-    if level == "C7":
-        return "seventh_cervical"
-    return {"S": "lumbar", "L": "lumbar", "T": "thoracic", "C": "cervical"}[level[0]]
-
-
-def _axis_score(signs: _Signs, given: tuple[str, ...]) -> float:
-    if signs.axis is None:
-        return 0.0
-    wrong = settings().naming.axis_wrong
-    return math.log(1.0 - wrong if given[signs.axis] == "C2" else wrong)
-
-
-def _scaled_score(log_ratio: list[float], noise: list[float], scale_sd: float) -> float:
-    """Gaussian log-likelihood of log ratios that share one unknown scale (the patient's size)."""
-    if not log_ratio:
-        return 0.0
-    r = np.array(log_ratio)
-    w = 1.0 / np.array(noise) ** 2
-    scale = float((w * r).sum() / (w.sum() + 1.0 / scale_sd**2))
-    return float(-0.5 * (w * (r - scale) ** 2).sum() - 0.5 * (scale / scale_sd) ** 2)
-
-
-def _step_score(chain: ChainEvidence, given: tuple[str, ...]) -> float:
-    levels, limits = settings().levels, settings().naming
-    ratio, noise = [], []
-    for vertebra, level in zip(chain.vertebrae[1:], given[1:], strict=True):
-        if vertebra.step_below_mm:
-            prior = levels[level]
-            ratio.append(math.log(vertebra.step_below_mm / prior.step_below_mm))
-            noise.append(math.hypot(limits.spacing_noise, 0.5 * prior.step_below_sd_mm / prior.step_below_mm))
-    return _scaled_score(ratio, noise, limits.spacing_scale_sd)
-
-
-def _volume_score(chain: ChainEvidence, given: tuple[str, ...]) -> float:
-    levels, limits = settings().levels, settings().naming
-    ratio = [math.log(v.volume_ml / levels[level].volume_ml)
-             for v, level in zip(chain.vertebrae, given, strict=True) if v.volume_ml and level != _SACRAL]
-    return _scaled_score(ratio, [limits.volume_noise] * len(ratio), limits.volume_scale_sd)
+    return chain.on_sacrum and (chain.contact_doubted or chain.sacral_chance > 0) and not signs.settled
 
 
 # ---- the verdict
@@ -388,7 +146,7 @@ def _alternates(marginal: Mapping[str, float], name: str, confidence: float) -> 
     return tuple(Alternate(level, round(chance, 3)) for level, chance in kept[:4])
 
 
-def _named(chain: ChainEvidence, signs: _Signs, names: list[tuple[str, ...]], p: NDArray[np.float64], best: int, n: int,
+def _named(chain: ChainEvidence, signs: Signs, names: list[tuple[str, ...]], p: NDArray[np.float64], best: int, n: int,
            cap: float) -> NamedVertebra:
     name = names[best][n]
     marginal = _marginal(names, p, n)
@@ -398,7 +156,7 @@ def _named(chain: ChainEvidence, signs: _Signs, names: list[tuple[str, ...]], p:
                          _sentences(chain, signs, n, names[best]), sacralised)
 
 
-def _relative(chain: ChainEvidence, signs: _Signs, names: list[tuple[str, ...]], p: NDArray[np.float64],
+def _relative(chain: ChainEvidence, signs: Signs, names: list[tuple[str, ...]], p: NDArray[np.float64],
               n: int) -> NamedVertebra:
     marginal = _marginal(names, p, n)
     top = max(marginal.values())
@@ -414,7 +172,7 @@ def _ordinal(n: int) -> str:
     return _ORDINAL.get(n, f"{n}th")
 
 
-def _sentences(chain: ChainEvidence, signs: _Signs, n: int, given: tuple[str, ...] | None) -> tuple[str, ...]:
+def _sentences(chain: ChainEvidence, signs: Signs, n: int, given: tuple[str, ...] | None) -> tuple[str, ...]:
     """Why the n-th vertebra is called what it is called."""
     said: list[str] = []
     if chain.on_sacrum:
@@ -446,11 +204,11 @@ def _place(n: int, last: int, given: tuple[str, ...] | None) -> str:
 
 
 def _sides_of(vertebra: VertebraEvidence) -> str:
-    sides = [side.value for side, rib in vertebra.ribs.items() if _rib_kind(rib) == "rib"]
+    sides = [side.value for side, rib in vertebra.ribs.items() if rib_kind(rib) == "rib"]
     return "both sides" if len(sides) == 2 else f"{sides[0]} side"
 
 
-def _findings(tier: NumberingTier, chain: ChainEvidence, signs: _Signs, transitional: tuple[str, ...],
+def _findings(tier: NumberingTier, chain: ChainEvidence, signs: Signs, transitional: tuple[str, ...],
               best: tuple[str, ...]) -> tuple[Finding, ...]:
     out: list[Finding] = []
     warn = Severity.WARNING

@@ -14,8 +14,8 @@ from scipy.spatial import cKDTree
 from imaging.geometry import Side
 from segmentation.builtin.lattice import AIR_HU, Points
 from segmentation.builtin.localise import ClassMap
-from segmentation.builtin.naming import RibEvidence
 from segmentation.builtin.settings import EvidenceSettings, settings
+from segmentation.builtin.signs import RibEvidence
 
 __all__ = ["Axes", "rib_evidence"]
 

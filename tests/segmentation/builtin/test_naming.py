@@ -8,15 +8,10 @@ import pytest
 
 from imaging.findings import FindingCode, Severity
 from imaging.geometry import Side
-from segmentation.builtin.naming import (
-    ChainEvidence,
-    NamedChain,
-    RibEvidence,
-    VertebraEvidence,
-    lowest_is_sacral,
-    name_chain,
-)
+from segmentation.builtin.hypotheses import lowest_is_sacral
+from segmentation.builtin.naming import NamedChain, name_chain
 from segmentation.builtin.settings import settings
+from segmentation.builtin.signs import ChainEvidence, RibEvidence, VertebraEvidence
 from segmentation.spine import NumberingStatus, NumberingTier
 
 NONE = RibEvidence(0.0)
