@@ -1,8 +1,9 @@
 """Are level confidences probabilities? Names on crops of the real scans, against what is known of the whole scan.
 
-``python -m benchmarks.levels [SCAN ...] [--step MM]``. A window every 10 mm from the lowest known vertebra to the
+``python -m benchmarks.levels [SCAN ...] [--step MM] [--cut-sacrum]``. A window every 10 mm from the lowest known vertebra to the
 highest; heights of 100, 140, 180 and 220 mm in turn, and every third window 90 mm wide around the spine. A vertebra
-counts when its body centre lies within 15 mm of a known one, S1 included. Truth: two readers (not physicians) on s0015
+counts when its body centre lies within 15 mm of a known one, S1 included. ``--cut-sacrum``: windows of 100 x 120 mm
+whose middle lies from 30 mm below L5 to 20 mm above it, so that the field cuts the sacrum at every height. Truth: two readers (not physicians) on s0015
 and s0028, label maps elsewhere, of which lidc0001 and ts_example are another tool's.
 """
 
@@ -11,7 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,6 +33,7 @@ SCANS = {"s0015": "", "s0028": "", "ts_example": "totalsegmentator", "lidc0001":
 _NEAR_MM = 15.0
 _HEIGHTS_MM = (100.0, 140.0, 180.0, 220.0)
 _NARROW_MM, _WHOLE_MM = 90.0, 1e4
+_CUT_SACRUM_MM, _CUT_SACRUM_WIDTH_MM = (-30.0, 20.0), 120.0
 
 
 @dataclass(frozen=True)
@@ -95,12 +97,20 @@ def windows(scan: str, step_mm: float) -> Iterator[tuple[NDArray[np.float64], fl
         yield centre, _HEIGHTS_MM[n % len(_HEIGHTS_MM)], _NARROW_MM if n % 3 == 2 else _WHOLE_MM
 
 
-def namings(scan: str, step_mm: float) -> list[Naming]:
+def sacrum_windows(scan: str, step_mm: float) -> Iterator[tuple[NDArray[np.float64], float, float]]:
+    """The same for windows whose lower end cuts the sacrum; none where L5 is not known."""
+    known = known_centres(scan)
+    if "L5" in known:
+        for up in np.arange(_CUT_SACRUM_MM[0], _CUT_SACRUM_MM[1] + 1e-6, step_mm):
+            yield known["L5"] + (0.0, 0.0, up), _HEIGHTS_MM[0], _CUT_SACRUM_WIDTH_MM
+
+
+def namings(scan: str, chosen: Iterable[tuple[NDArray[np.float64], float, float]]) -> list[Naming]:
     """Every known vertebra that the engine found in a scan's windows; each window's line goes to standard error."""
     array, grid = from_sitk(sitk.ReadImage(str(DATA / "ct" / f"{scan}.nii.gz")))
     volume, known = Volume(array, grid), known_centres(scan, sacral=True)
     out: list[Naming] = []
-    for centre, height, width in windows(scan, step_mm):
+    for centre, height, width in chosen:
         seg = BuiltinEngine().segment(crop(volume, centre, height, width), lambda stage, done: None)
         before = len(out)
         for label, name in seg.levels.items():
@@ -143,10 +153,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("scans", nargs="*", default=list(SCANS))
     parser.add_argument("--step", type=float, default=10.0, help="mm between two windows")
+    parser.add_argument("--cut-sacrum", action="store_true", help="only windows that cut the sacrum")
     arguments = parser.parse_args()
-    every = [n for scan in arguments.scans for n in namings(scan, arguments.step)]
-    counts = ", ".join(f"{scan} {sum(1 for _ in windows(scan, arguments.step))}" for scan in arguments.scans)
-    print(f"windows: {counts}\n{summary(every)}")
+    kind = sacrum_windows if arguments.cut_sacrum else windows
+    chosen = {scan: list(kind(scan, arguments.step)) for scan in arguments.scans}
+    every = [n for scan, some in chosen.items() for n in namings(scan, some)]
+    print("windows: " + ", ".join(f"{scan} {len(some)}" for scan, some in chosen.items()))
+    print(summary(every))
 
 
 if __name__ == "__main__":
