@@ -24,6 +24,7 @@ _PAGES = (
     ("A whole review session on s0015 in a real window, painting timed apart", ("benchmarks.session",
                                                                                "out/validate/s0015")),
     ("Level confidences on crops of the real scans", ("benchmarks.levels",)),
+    ("Level confidences where the field cuts the sacrum", ("benchmarks.levels", "--cut-sacrum")),
 )
 
 

@@ -1,10 +1,11 @@
 """Are level confidences probabilities? Names on crops of the real scans, against what is known of the whole scan.
 
-``python -m benchmarks.levels [SCAN ...] [--step MM] [--cut-sacrum]``. A window every 10 mm from the lowest known vertebra to the
-highest; heights of 100, 140, 180 and 220 mm in turn, and every third window 90 mm wide around the spine. A vertebra
-counts when its body centre lies within 15 mm of a known one, S1 included. ``--cut-sacrum``: windows of 100 x 120 mm
-whose middle lies from 30 mm below L5 to 20 mm above it, so that the field cuts the sacrum at every height. Truth: two readers (not physicians) on s0015
-and s0028, label maps elsewhere, of which lidc0001 and ts_example are another tool's.
+``python -m benchmarks.levels [SCAN ...] [--step MM] [--cut-sacrum]``. A window every 10 mm from the lowest known
+vertebra to the highest; heights of 100, 140, 180 and 220 mm in turn, and every third window 90 mm wide around the
+spine. With ``--cut-sacrum``, windows of 100 x 120 mm whose middle lies from 30 mm below L5 to 20 mm above it, so that
+the field cuts the sacrum at every height. A vertebra counts when its body centre lies within 15 mm of a known one, S1
+included. Truth: two readers (not physicians) on s0015 and s0028, label maps elsewhere, of which lidc0001 and
+ts_example are another tool's.
 """
 
 from __future__ import annotations
