@@ -354,7 +354,9 @@ def _refine(field: BoneField, frame: VertebralFrame) -> FrameFit:
             a = math.radians(turn)
             posterior = frame.from_local((math.sin(a), math.cos(a), 0.0)) - frame.origin
         elif seen.canal is not None and not by_mirror:
-            posterior = frame.from_local((*(seen.canal - seen.shift[:2]), 0.0)) - frame.origin
+            # The first origin, the body's thickest place, is not led astray by a missing side wall.
+            centre = seen.shift[:2] if n else np.zeros(2)
+            posterior = frame.from_local((*(seen.canal - centre), 0.0)) - frame.origin
         if n == rounds - 1 and seen.canal is not None:
             reasons += _against_canal(frame, posterior, seen.canal - seen.shift[:2])
         frame = VertebralFrame.from_axes(frame.from_local(seen.shift), posterior, seen.normal @ frame.matrix)
