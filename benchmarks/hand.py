@@ -21,6 +21,8 @@ _LEFT = Qt.MouseButton.LeftButton
 _NONE = Qt.KeyboardModifier.NoModifier
 #: Long enough for a busy machine; nothing waits longer than it must.
 _PATIENCE_S = 180.0
+#: How often it is looked whether a dialog that is to be answered has opened.
+_LOOK_MS = 5
 
 
 @dataclass
@@ -65,6 +67,7 @@ class Hand:
     move_s: list[float] = field(default_factory=list)
     move_cpu_s: list[float] = field(default_factory=list)
     paint_s: list[float] = field(default_factory=list)
+    _answers: int = 0
 
     def wait(self, condition: Callable[[], bool], what: str) -> float:
         """Let the window work until a condition holds; the seconds it took. TimeoutError says what never came."""
@@ -101,9 +104,11 @@ class Hand:
         if wanted < 0:
             raise LookupError(f"{box.accessibleName()} does not offer {text}")
         box.setFocus()
-        while box.currentIndex() != wanted:
+        while (before := box.currentIndex()) != wanted:
             self.tally.keys += 1
-            QTest.keyClick(box, Qt.Key.Key_Down if box.currentIndex() < wanted else Qt.Key.Key_Up)
+            QTest.keyClick(box, Qt.Key.Key_Down if before < wanted else Qt.Key.Key_Up)
+            if box.currentIndex() == before:
+                raise LookupError(f"{box.accessibleName()} does not take keys; is it shown and enabled?")
 
     def press(self, key: Qt.Key, modifier: Qt.KeyboardModifier = _NONE) -> None:
         """Press a key in the window."""
@@ -118,10 +123,16 @@ class Hand:
         QTest.keyClicks(line, text)
 
     def answer(self, kind: type[QDialog], fill: Callable[[QDialog], None]) -> None:
-        """Fill in the dialog that the next step opens; one that is left open is cancelled."""
+        """Fill in the next dialog that opens; one that is left open is cancelled. A later answer replaces this one."""
+        self._answers += 1
+        mine = self._answers
+
         def act() -> None:
             dialog = QApplication.activeModalWidget()
+            if mine != self._answers:
+                return
             if not isinstance(dialog, QDialog):
+                QTimer.singleShot(_LOOK_MS, act)
                 return
             try:
                 if isinstance(dialog, kind):
@@ -130,6 +141,10 @@ class Hand:
                 if dialog.isVisible():
                     dialog.reject()
         QTimer.singleShot(0, act)
+
+    def withdraw(self) -> None:
+        """Answer no dialog any more: the step that was to open one was refused."""
+        self._answers += 1
 
     def drag(self, view: PlaneView, start: Array, path: Array, enough: Callable[[], bool]) -> None:
         """Take hold of what lies at `start` and lead it along a path, (n, 3) LPS mm, then let go.

@@ -22,7 +22,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from benchmarks.cases import DOCS, commit
-from planner.locking import ConflictError
+from planner.locking import BusyError, ConflictError
 from planner.review import Review
 from planner.verifying import verify_folder
 from planner.words import best_placement
@@ -127,6 +127,7 @@ def kill_saves(folder: Path, kills: int, seed: int = 0) -> Kills:
 
 
 def _edit_some(folder: Path, who: str, count: int) -> None:
+    """Edit as a person would who is told: after a conflict look again, while another writes try again."""
     review, done = Review.open(folder, volume=False), 0
     while done < count:
         try:
@@ -134,6 +135,8 @@ def _edit_some(folder: Path, who: str, count: int) -> None:
             done += 1
         except ConflictError:
             review.reload()
+        except BusyError:
+            continue
 
 
 def two_writers(folder: Path, count: int) -> tuple[str, ...]:

@@ -29,7 +29,7 @@ from benchmarks.stage import Stage, stage
 from planner.folder import LABELS_FILE, PLAN_FILE, read_folder
 from planner.plan import PlanState, TargetState
 from segmentation.anatomy import Level, StructureName
-from viewer.anatomy import ConfirmDialog
+from viewer.confirm import ConfirmDialog
 
 __all__ = ["approve_whole_plan", "main", "review_session"]
 

@@ -19,9 +19,10 @@ from imaging.geometry import to_world
 from planner.views import ViewName
 from segmentation.anatomy import StructureName
 from targeting.model import NeedlePose
-from viewer.app import ReviewPanel, open_window
+from viewer.app import ReviewPanel
 from viewer.approval import ApproveDialog
 from viewer.plane_view import PlaneView
+from viewer.window import open_window
 
 __all__ = ["Stage", "stage"]
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from planner.history import HistoryLine
 from planner.plan import WATERMARK, Plan, TargetReview, TargetState
 from planner.words import best_placement
 
-__all__ = ["NOT_AN_IDENTITY", "SignOff", "change_log", "person_words", "sign_off"]
+__all__ = ["NOT_AN_IDENTITY", "SignOff", "change_log", "hands_in", "person_words", "sign_off"]
 
 NOT_AN_IDENTITY = "A typed name is not an identity."
 
@@ -63,11 +64,35 @@ def _hands(plan: Plan, target_id: str) -> list[str]:
     if proposal is None:
         return []
     target, placement = proposal.target, best_placement(proposal)
-    marks = sorted((name.value, mark.placed_by) for name, mark in target.carrier.landmarks.items())
-    placed = [(f"{target.carrier.name}", target.carrier.placed_by),
-              *((f"{name} of {target.carrier.name}", who) for name, who in marks), ("target", target.placed_by),
-              ("needle", "" if placement is None else placement.placed_by)]
+    bone = target.carrier
+    return _placed(bone.name, bone.placed_by, {name.value: mark.placed_by for name, mark in bone.landmarks.items()},
+                   target.placed_by, "" if placement is None else placement.placed_by)
+
+
+def _placed(bone: str, bone_by: str, marks_by: Mapping[str, str], target_by: str, needle_by: str) -> list[str]:
+    """Who placed what, in words; nothing for what the program placed."""
+    placed = [(bone, bone_by), *((f"{name} of {bone}", who) for name, who in sorted(marks_by.items())),
+              ("target", target_by), ("needle", needle_by)]
     return [f"{what} placed by {who}" for what, who in placed if who]
+
+
+def hands_in(document: Mapping[str, Any], target: Mapping[str, Any], placement: Mapping[str, Any] | None) -> str:
+    """What of a target, its bone and a needle was placed by hand, as an export of ``plan.json`` says it.
+
+    Parameters
+    ----------
+    document, target, placement : mapping
+        ``plan.json``, one of its targets, and the placement that is exported.
+
+    Returns
+    -------
+    str
+        Such as ``L4 placed by A. Reader; target placed by A. Reader``; empty where hands placed nothing.
+    """
+    bone = next(level for level in document["levels"] if level["level"] == target["carrier"])
+    marks = document["landmark_details"].get(bone["level"], {})
+    return "; ".join(_placed(bone["level"], bone["placed_by"], {name: m["placed_by"] for name, m in marks.items()},
+                             target["placed_by"], "" if placement is None else placement["placed_by"]))
 
 
 def sign_off(plan: Plan, target_id: str) -> SignOff:

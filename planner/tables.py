@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from planner.signoff import hands_in
+
 __all__ = [
     "STUDY_COLUMNS", "TARGET_COLUMNS", "TRAJECTORY_COLUMNS", "guarded", "study_row", "target_rows", "trajectory_rows",
     "write_table",
@@ -21,7 +23,7 @@ TARGET_COLUMNS = (
     "status", "reason", "target_x", "target_y", "target_z", "entry_x", "entry_y", "entry_z", "tip_x", "tip_y", "tip_z",
     "length_mm", "needle", "gauge", "needle_length_mm", "oblique_deg", "tilt_deg", "carm_words", "primary_deg",
     "secondary_deg", "in_plane_deg", "out_of_plane_deg", "entry_from_midline_mm", "entry_above_target_mm",
-    "smallest_clearance_mm", "smallest_clearance_structure", "margins_met")
+    "smallest_clearance_mm", "smallest_clearance_structure", "margins_met", "by_hand")
 TRAJECTORY_COLUMNS = (*TARGET_COLUMNS, "rank", "kind", "needle_number", "chosen", "placed_by", "why")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -78,11 +80,13 @@ def target_rows(study: str, plan: Mapping[str, Any]) -> list[dict[str, object]]:
     """One row per target of a finished study: where it stands, and the first needle of the placement that is shown."""
     targets = {target["id"]: target for target in plan["targets"]}
     states = {review["target_id"]: review["state"] for review in plan["reviews"]}
-    return [_target_row(study, states[p["target_id"]], targets[p["target_id"]], p) for p in plan["proposals"]]
+    return [_target_row(study, states[p["target_id"]], targets[p["target_id"]], p, plan) for p in plan["proposals"]]
 
 
-def _target_row(study: str, state: str, target: Mapping[str, Any], proposal: Mapping[str, Any]) -> dict[str, object]:
-    row, placement = _target_cells(study, state, target, proposal), _shown(proposal)
+def _target_row(study: str, state: str, target: Mapping[str, Any], proposal: Mapping[str, Any],
+                plan: Mapping[str, Any]) -> dict[str, object]:
+    placement = _shown(proposal)
+    row = {**_target_cells(study, state, target, proposal), "by_hand": hands_in(plan, target, placement)}
     return row if placement is None else {**row, **_needle_cells(placement, placement["needles"][0])}
 
 
@@ -117,7 +121,8 @@ def trajectory_rows(study: str, plan: Mapping[str, Any]) -> list[dict[str, objec
         for placement in proposal["placements"]:
             out += [{
                 **_needle_cells(placement, needle), **_target_cells(study, states[target["id"]], target, proposal),
-                "rank": placement["rank"], "kind": placement["kind"], "needle_number": number,
+                "by_hand": hands_in(plan, target, placement), "rank": placement["rank"], "kind": placement["kind"],
+                "needle_number": number,
                 "chosen": placement is shown, "placed_by": placement["placed_by"], "why": placement["why"]}
                 for number, needle in enumerate(placement["needles"], start=1)]
     return out

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from imaging.errors import UsageError
-from imaging.geometry import Side, VertebralFrame
+from imaging.geometry import Side, VertebralFrame, unit
 from segmentation.anatomy import VERSE_LABEL, LandmarkName, Level, is_relative
 from segmentation.constants import constants
 from segmentation.landmarks import SideAnatomy
@@ -21,13 +21,53 @@ from segmentation.nerves import ala_course, carried_nerve, medial_branch_course
 from segmentation.shape import BoneField, bone_field
 from segmentation.spine import Landmark, NerveCourse, Numbering, NumberingStatus, Spine, Vertebra
 
-__all__ = ["course_through", "hand_target_spread", "with_landmark", "with_vertebra", "without_vertebra"]
+__all__ = [
+    "course_through", "frame_from_points", "hand_target_spread", "with_landmark", "with_vertebra", "without_vertebra",
+]
 
 Array = NDArray[np.float64]
 
 
 def _value(table: str, name: str) -> float:
     return float(constants("by_hand")[table][name]["value"])
+
+
+def frame_from_points(front: ArrayLike, back: ArrayLike, middle: ArrayLike) -> VertebralFrame:
+    """The frame of a vertebra from three points in its own midline.
+
+    A point that lies beside the midline turns the frame: 1.5 mm at the front or back by about 3 degrees about its long
+    axis, in the middle of the body by about 6 degrees to the side.
+
+    Parameters
+    ----------
+    front, back : (3,) LPS mm
+        Of the upper endplate.
+    middle : (3,) LPS mm
+        Of the body.
+
+    Raises
+    ------
+    UsageError
+        The points cannot be those of one vertebra, or were put in the wrong order; says which.
+    """
+    a, b, m = (np.asarray(point, dtype=np.float64) for point in (front, back, middle))
+    depth = float(np.linalg.norm(b - a))
+    if not _value("points", "depth_min") <= depth <= _value("points", "depth_max"):
+        raise UsageError(f"the front and the back of the upper endplate lie {depth:.0f} mm apart; a vertebra's lie "
+                         f"{_value('points', 'depth_min'):.0f} to {_value('points', 'depth_max'):.0f} mm apart")
+    posterior = unit(b - a)
+    up = (a + b) / 2 - m
+    up = up - (up @ posterior) * posterior
+    height = float(np.linalg.norm(up))
+    if not _value("points", "below_min") <= height <= _value("points", "below_max"):
+        raise UsageError(f"the middle of the body lies {height:.0f} mm from the line of the upper endplate; a "
+                         f"vertebra's lies {_value('points', 'below_min'):.0f} to "
+                         f"{_value('points', 'below_max'):.0f} mm below it")
+    frame = VertebralFrame.from_axes(m + 0.5 * depth * posterior, posterior, up)
+    if frame.left[0] < np.cos(np.radians(_value("points", "turn_max"))):
+        raise UsageError("these points would turn the vertebra's left away from the patient's left: the front, the "
+                         "back or the middle was put in the wrong place")
+    return frame
 
 
 class _OpenField:
@@ -152,6 +192,11 @@ def with_vertebra(spine: Spine, level: str, frame: VertebralFrame, body_center: 
     body_center : (3,) LPS mm
     who : str
         As typed.
+
+    Raises
+    ------
+    UsageError
+        It is no level, would lie on the wrong side of a known one, or the levels here are only counted.
     """
     if is_relative(level) or level not in [one.value for one in Level]:
         raise UsageError(f"'{level}' is not a level; say one such as L4, the sacrum is S1")
@@ -168,8 +213,19 @@ def with_vertebra(spine: Spine, level: str, frame: VertebralFrame, body_center: 
     if not spine.vertebrae:
         numbering = Numbering(numbering.tier, NumberingStatus.NAMED, f"{level} placed by {who}")
     order = [one.value for one in Level]
+    _in_order(spine, placed, order)
     vertebrae = tuple(sorted((*spine.vertebrae, placed), key=lambda v: order.index(v.name)))
     return replace(spine, vertebrae=vertebrae, numbering=numbering)
+
+
+def _in_order(spine: Spine, placed: Vertebra, order: list[str]) -> None:
+    """Refuse a vertebra that would lie above one it must lie below, or the other way round."""
+    assert placed.frame is not None
+    for other in spine.vertebrae:
+        higher = float((other.body_center - placed.body_center) @ placed.frame.superior) > 0
+        if higher is not (order.index(other.name) < order.index(placed.name)):
+            raise UsageError(f"{placed.name} would lie {'below' if higher else 'above'} {other.name}: the level or the "
+                             "place is wrong")
 
 
 def without_vertebra(spine: Spine, level: str) -> Spine:

@@ -4,17 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from qtpy.QtCore import QSignalBlocker, Signal
-from qtpy.QtWidgets import (
-    QComboBox,
-    QDialog,
-    QDialogButtonBox,
-    QGridLayout,
-    QLabel,
-    QPushButton,
-    QVBoxLayout,
-    QWidget,
-)
+import numpy as np
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QGridLayout, QLabel, QPushButton, QWidget
 
 from imaging.geometry import Side
 from planner.review import Review
@@ -32,50 +24,15 @@ from viewer.anatomy_words import (
     side_problem,
     target_words,
 )
+from viewer.confirm import choice, confirmed, offer
 from viewer.editing import Editor
+from viewer.place_vertebra import PlaceVertebra
 
-__all__ = ["AnatomyPanel", "AnatomyStep", "ConfirmDialog"]
+__all__ = ["AnatomyPanel", "AnatomyStep"]
 
 #: Records an edit of the anatomy: the review, who, in which role, progress.
 AnatomyStep = Callable[[Review, str, str, Progress], None]
-#: Letters that a list shows at least; it must not widen the panel.
-_SHORTEST = 8
 _LANDMARKS = tuple(LandmarkName)
-
-
-class ConfirmDialog(QDialog):
-    """Says what an edit will change, and asks whether it is meant.
-
-    Parameters
-    ----------
-    lines : tuple of str
-        What will change, one sentence each.
-    act : str
-        The word on the button.
-    """
-
-    def __init__(self, title: str, lines: tuple[str, ...], act: str, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.setWindowTitle(title)
-        self.setMinimumWidth(520)
-        self.words = QLabel("\n\n".join(lines))
-        self.words.setWordWrap(True)
-        self.buttons = QDialogButtonBox()
-        self.act_button = self.buttons.addButton(act, QDialogButtonBox.ButtonRole.AcceptRole)
-        self.buttons.addButton(QDialogButtonBox.StandardButton.Cancel).setDefault(True)
-        column = QVBoxLayout(self)
-        column.addWidget(self.words)
-        column.addWidget(self.buttons)
-        self.buttons.accepted.connect(self.accept)
-        self.buttons.rejected.connect(self.reject)
-
-
-def _combo(name: str) -> QComboBox:
-    box = QComboBox()
-    box.setAccessibleName(name)
-    box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-    box.setMinimumContentsLength(_SHORTEST)
-    return box
 
 
 class AnatomyPanel(QWidget):
@@ -87,15 +44,13 @@ class AnatomyPanel(QWidget):
     def __init__(self, editor: Editor, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.editor, self.session = editor, editor.session
+        self.marking = self.session.marking
         self._label: int | None = None
-        self._bone = ""
+        self._looked = self.session.crosshair
         self._of_bone = QLabel()
-        self.vertebra, self.level = _combo("vertebra"), _combo("level")
-        self.level.setPlaceholderText("choose a level")
-        self.landmark, self.nerve, self.side = _combo("landmark"), _combo("nerve"), _combo("side")
-        self.landmark.setPlaceholderText("choose a landmark")
-        self.nerve.setPlaceholderText("choose a nerve")
-        self.side.setPlaceholderText("LEFT or RIGHT")
+        self.vertebra, self.level = choice("vertebra"), choice("level", "choose a level")
+        self.landmark, self.nerve = choice("landmark", "choose a landmark"), choice("nerve", "choose a nerve")
+        self.side, self.placing = choice("side", "LEFT or RIGHT"), PlaceVertebra(editor)
         self.landmark.addItems([landmark_title(name) for name in _LANDMARKS])
         self.side.addItems([side.value for side in Side])
         for box in (self.landmark, self.side):
@@ -104,15 +59,16 @@ class AnatomyPanel(QWidget):
         self.landmark_button, self.target_button = QPushButton("Put it here ..."), QPushButton("Place it here ...")
         self._lay_out()
         self.vertebra.activated.connect(self._look_at_vertebra)
-        self.level.currentTextChanged.connect(self._say_what_can_be_done)
-        self.landmark.activated.connect(self._choose_landmark)
-        for box in (self.landmark, self.nerve, self.side):
+        self.landmark.currentIndexChanged.connect(self._choose_landmark)
+        for box in (self.level, self.nerve, self.side):
             box.currentTextChanged.connect(self._say_what_can_be_done)
         for button, ask in ((self.relabel_button, self.relabel), (self.drop_button, self.drop),
                             (self.landmark_button, self.put_landmark), (self.target_button, self.place_target)):
             button.clicked.connect(ask)
+        self.placing.asked.connect(self.asked)
+        self.marking.changed.connect(self._show_landmark)
+        self.marking.let_go.connect(self.put_landmark)
         session = self.session
-        session.plan_changed.connect(self._forget_landmark)
         for signal in (session.plan_changed, session.review_changed, session.crosshair_changed, editor.ready_changed):
             signal.connect(self.show_vertebra)
         self.show_vertebra()
@@ -132,6 +88,7 @@ class AnatomyPanel(QWidget):
         grid.addWidget(self.nerve, 3, 1)
         grid.addWidget(self.side, 3, 2)
         grid.addWidget(self.target_button, 3, 3)
+        grid.addWidget(self.placing, 4, 0, 1, 4)
         grid.setColumnStretch(1, 1)
         grid.setRowStretch(grid.rowCount(), 1)
 
@@ -141,13 +98,13 @@ class AnatomyPanel(QWidget):
         """Show the vertebra at the cross-hair and what can be done with it."""
         plan, chosen = self.session.plan, self.session.vertebra
         names = [] if plan is None else [v.name for v in plan.spine.vertebrae]
-        _fill(self.vertebra, names, "" if chosen is None else chosen.name)
+        offer(self.vertebra, names, "" if chosen is None else chosen.name)
         levels = () if plan is None or chosen is None else possible_levels(plan, chosen)
         said = self.level.currentText() if chosen is not None and chosen.label == self._label else ""
         self._label = None if chosen is None else chosen.label
-        _fill(self.level, [level.value for level in levels], said)
+        offer(self.level, [level.value for level in levels], said)
         nerves = () if plan is None else placeable_nerves(plan)
-        _fill(self.nerve, [nerve.value for nerve in nerves], self.nerve.currentText())
+        offer(self.nerve, [nerve.value for nerve in nerves], self.nerve.currentText())
         self._say_what_can_be_done()
 
     def _say_what_can_be_done(self) -> None:
@@ -155,30 +112,47 @@ class AnatomyPanel(QWidget):
         self.relabel_button.setEnabled(idle and bool(self.level.currentText()))
         self.drop_button.setEnabled(idle)
         plan = self.session.plan
-        there = plan is not None and plan.spine.vertebra(self._bone) is not None
-        self._of_bone.setText(f"landmark of {self._bone}" if there else "its landmark")
-        self.landmark_button.setEnabled(idle and there and self.landmark.currentIndex() >= 0)
+        level = "" if self.marking.landmark is None else self.marking.landmark[0]
+        there = plan is not None and plan.spine.vertebra(level) is not None
+        self._of_bone.setText(f"landmark of {level}" if there else "its landmark")
+        self.landmark_button.setEnabled(idle and there)
         self.target_button.setEnabled(idle and bool(self.nerve.currentText()) and bool(self.side.currentText()))
 
     def _look_at_vertebra(self, row: int) -> None:
         """Bring the cross-hair to a vertebra chosen from the list."""
         plan = self.session.plan
         if plan is not None:
-            self._forget_landmark()
+            self.marking.choose_landmark("", None)
             self.session.look_at(plan.spine.vertebrae[row].body_center)
 
-    def _forget_landmark(self) -> None:
-        self._bone = ""
-        self.landmark.setCurrentIndex(-1)
+    def _show_landmark(self) -> None:
+        """Show which landmark is chosen; none after another plan was opened."""
+        chosen = self.marking.landmark
+        offer(self.landmark, [landmark_title(name) for name in _LANDMARKS],
+              "" if chosen is None else landmark_title(chosen[1]))
+        self._say_what_can_be_done()
 
     def _choose_landmark(self, row: int) -> None:
-        """A landmark of the vertebra at the cross-hair, and of no other wherever the cross-hair goes from here."""
-        chosen = self.session.vertebra
-        self._bone = "" if chosen is None else chosen.name
-        self._say_what_can_be_done()
-        mark = None if chosen is None else chosen.landmarks.get(_LANDMARKS[row])
+        """A landmark of the vertebra at the cross-hair, and of no other wherever the cross-hair goes from here.
+
+        While the cross-hair is where the landmark chosen before has brought it, the bone stays: a tip may lie nearer to
+        another body than to its own.
+        """
+        chosen = self._bone_looked_at() or self.session.vertebra
+        if chosen is None or row < 0:
+            return
+        self.marking.choose_landmark(chosen.name, _LANDMARKS[row])
+        mark = chosen.landmarks.get(_LANDMARKS[row])
         if mark is not None:
             self.session.look_at(mark.position)
+        self._looked = self.session.crosshair
+
+    def _bone_looked_at(self) -> Vertebra | None:
+        """The bone of the landmark chosen, where the cross-hair has not moved since it was."""
+        plan, marked = self.session.plan, self.marking.landmark
+        if plan is None or marked is None or not np.array_equal(self._looked, self.session.crosshair):
+            return None
+        return plan.spine.vertebra(marked[0])
 
     # edits
 
@@ -189,7 +163,7 @@ class AnatomyPanel(QWidget):
             return
         level, statement = Level(self.level.currentText()), f"{chosen.name}={self.level.currentText()}"
         lines = relabel_words(plan, chosen, level, self.editor.who)
-        if self._confirmed(f"{chosen.name} is {level.value}", lines, "Relabel"):
+        if confirmed(f"{chosen.name} is {level.value}", lines, "Relabel", self):
             self.asked.emit(f"relabelling the column, {statement}", _relabelling(statement))
 
     def drop(self) -> None:
@@ -197,22 +171,21 @@ class AnatomyPanel(QWidget):
         plan, chosen = self.session.plan, self.session.vertebra
         if plan is None or chosen is None or not self.editor.may_record():
             return
-        if self._confirmed(f"{chosen.name} is no vertebra", drop_words(plan, chosen, self.editor.who), "Drop"):
+        if confirmed(f"{chosen.name} is no vertebra", drop_words(plan, chosen, self.editor.who), "Drop", self):
             level = chosen.name
             self.asked.emit(f"dropping {level}", lambda review, who, role, tell: review.drop_vertebra(
                 level, who, role, progress=tell))
 
     def put_landmark(self) -> None:
         """Put the chosen landmark of its vertebra at the cross-hair."""
-        plan, here, row = self.session.plan, self.session.crosshair, self.landmark.currentIndex()
-        chosen = None if plan is None else plan.spine.vertebra(self._bone)
-        if plan is None or chosen is None or row < 0:
+        plan, here, marked = self.session.plan, self.session.crosshair, self.marking.landmark
+        if plan is None or marked is None:
             return
-        name = _LANDMARKS[row]
-        if not self._may_place(chosen, landmark_side(name)):
+        chosen, name = plan.spine.vertebra(marked[0]), marked[1]
+        if chosen is None or not self._may_place(chosen, landmark_side(name)):
             return
         lines = landmark_words(plan, chosen, name, here, self.editor.who)
-        if self._confirmed(f"{landmark_title(name)} of {chosen.name}", lines, "Put it here"):
+        if confirmed(f"{landmark_title(name)} of {chosen.name}", lines, "Put it here", self):
             level = chosen.name
             self.asked.emit(f"placing {landmark_title(name)} of {level}", lambda review, who, role, tell: (
                 review.move_landmark(level, name, here, who, role, progress=tell)))
@@ -227,7 +200,7 @@ class AnatomyPanel(QWidget):
         if bone is None or not self._may_place(bone, side):
             return
         lines = target_words(plan, nerve, side, here, self.editor.who)
-        if self._confirmed(f"Target of the {nerve.value}, {side.value}", lines, "Place it here"):
+        if confirmed(f"Target of the {nerve.value}, {side.value}", lines, "Place it here", self):
             self.asked.emit(f"searching needles for the {nerve.value}, {side.value}", lambda review, who, role, tell: (
                 review.place_target(nerve, side, here, who, role, progress=tell)))
 
@@ -238,20 +211,8 @@ class AnatomyPanel(QWidget):
             self.editor.refused.emit(problem)
         return not problem and self.editor.may_record()
 
-    def _confirmed(self, title: str, lines: tuple[str, ...], act: str) -> bool:
-        return bool(ConfirmDialog(title, lines, act, self).exec() == QDialog.DialogCode.Accepted)
-
 
 def _relabelling(statement: str) -> AnatomyStep:
     def step(review: Review, who: str, role: str, tell: Progress) -> None:
         review.relabel(statement, who, role, progress=tell)
     return step
-
-
-def _fill(box: QComboBox, names: list[str], chosen: str) -> None:
-    """Offer names; the chosen one is shown where it is among them, else none is."""
-    with QSignalBlocker(box):
-        if [box.itemText(n) for n in range(box.count())] != names:
-            box.clear()
-            box.addItems(names)
-        box.setCurrentIndex(box.findText(chosen))

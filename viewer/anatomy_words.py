@@ -8,19 +8,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imaging.errors import UsageError
-from imaging.geometry import Side
+from imaging.geometry import Side, VertebralFrame
 from planner.defaults import NO_PROCEDURE
 from planner.plan import Plan, TargetState
 from planner.statements import LevelStatement, stated_names
-from segmentation.anatomy import LandmarkName, Level, Nerve, carrier_of
+from segmentation.anatomy import LandmarkName, Level, Nerve, carrier_of, is_relative
 from segmentation.spine import Vertebra
 from targeting.model import Proposal
 from targeting.procedures import load_procedure
 from targeting.procedures.sites import Site
 
 __all__ = [
-    "drop_words", "landmark_side", "landmark_title", "landmark_words", "placeable_nerves", "possible_levels",
-    "relabel_words", "side_problem", "target_words",
+    "drop_words", "landmark_side", "landmark_title", "landmark_words", "placeable_levels", "placeable_nerves",
+    "possible_levels", "relabel_words", "side_problem", "target_words", "vertebra_words",
 ]
 
 Array = NDArray[np.float64]
@@ -106,6 +106,26 @@ def placeable_nerves(plan: Plan) -> tuple[Nerve, ...]:
         return ()
     bones = {v.name for v in plan.spine.vertebrae if v.frame is not None}
     return tuple(n for n in load_procedure(plan.request.procedure).nerves if carrier_of(n).value in bones)
+
+
+def placeable_levels(plan: Plan) -> tuple[Level, ...]:
+    """Levels a vertebra can be placed as: those not there; none while the ones here are only counted."""
+    names = [v.name for v in plan.spine.vertebrae]
+    return () if any(is_relative(name) for name in names) else tuple(level for level in Level if level not in names)
+
+
+def vertebra_words(plan: Plan, level: str, frame: VertebralFrame, who: str) -> tuple[str, ...]:
+    """What placing a vertebra that was not found will change."""
+    tilt = float(np.degrees(np.arctan2(frame.superior[1], frame.superior[2])))
+    turn = float(np.degrees(np.arctan2(frame.left[1], frame.left[0])))
+    near = [v.name for v in plan.spine.vertebrae]
+    known = (f"Known here: {', '.join(near)}." if near else
+             "No vertebra is known here: the level rests on this word alone.")
+    return (f"{level} is placed at the points set: its upper endplate faces {abs(tilt):.0f} degrees to the "
+            f"{'back' if tilt >= 0 else 'front'}, it is turned {abs(turn):.0f} degrees about its long axis. {known}",
+            "Nothing is segmented by this: where no mask of this bone is, its nerve course is the nominal one, and "
+            "structures that were not computed stay not computed. Landmarks and targets are placed next.",
+            *_lost(plan, (), ()), f"Recorded as placed by {who}. Undo (Ctrl+Z) takes it back.")
 
 
 def target_words(plan: Plan, nerve: Nerve, side: Side, xyz: Array, who: str) -> tuple[str, ...]:

@@ -1,9 +1,9 @@
-"""The review window: the panel, the flat views and the 3D scene around one session, and what opens a study in it."""
+"""The review panel: the flat views and the 3D scene around one session, and what opens a study in it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,55 +12,31 @@ from qtpy.QtGui import QShortcut
 from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QPushButton, QTabWidget, QVBoxLayout, QWidget
 
 from imaging.errors import NerveplanError
-from planner.batch_status import SOURCES_FILE, BatchStatus, batch_status
+from planner.batch_status import SOURCES_FILE, BatchStatus
 from planner.defaults import DEFAULT_PROCEDURE
 from planner.folder import PLAN_FILE
 from planner.loading import SourceMissingError
 from planner.locking import ConflictError
 from planner.plan import BANNER, WATERMARK, PlanState
-from planner.review import Review
 from segmentation.engine import Progress
-from targeting.evaluation import Evaluator
-from targeting.radiograph import Attenuation, attenuation
 from viewer.anatomy import AnatomyPanel, AnatomyStep
 from viewer.approval import DecisionBar
-from viewer.editing import Editor, make_evaluator
+from viewer.editing import Editor
 from viewer.flat_views import FlatViews
-from viewer.layers import LayerData, anatomy_layers
 from viewer.model import Session
 from viewer.needle_panel import NeedlePanel
+from viewer.opening import Measured, Opened, measure_plan, open_plan, plan_and_open, read_batch
 from viewer.queue_panel import QueuePanel
 from viewer.readers import SOURCE_KEY
 from viewer.scene import Scene3D
 from viewer.shortcuts import add_shortcuts, key_actions
 from viewer.target_table import TargetTable
-from viewer.workers import Task, TaskStrip
+from viewer.workers import TaskStrip
 
 if TYPE_CHECKING:
     from napari import Viewer
 
-__all__ = ["Opened", "ReviewPanel", "open_window", "run"]
-
-
-#: Of the window, and of the docks of the flat views and of the panel, pixels.
-_SIZE, _WIDTHS = (1680, 1000), (700, 560)
-
-
-@dataclass(frozen=True, eq=False)
-class Opened:
-    """A plan folder that was opened, and the surfaces of its anatomy."""
-
-    review: Review
-    layers: list[LayerData]
-
-
-@dataclass(frozen=True, eq=False)
-class Measured:
-    """What moved needles are judged by, and the surfaces where they were drawn anew."""
-
-    attenuation: Attenuation | None
-    evaluator: Evaluator | None
-    layers: list[LayerData] | None
+__all__ = ["ReviewPanel"]
 
 
 class ReviewPanel(QWidget):
@@ -92,8 +68,10 @@ class ReviewPanel(QWidget):
         self.flat_dock = napari_viewer.window.add_dock_widget(self.flat, name="nerveplan views", area="left")
         add_shortcuts(self)
         self.keys.setText("Keys: " + "; ".join(f"{a.key} {a.words}" for a in key_actions(self)))
-        self.keys.setWordWrap(True)
-        self.keys.setVisible(False)
+        self._connect()
+        self._say_state()
+
+    def _connect(self) -> None:
         self.session.plan_changed.connect(self._say_state)
         self.session.review_changed.connect(self._say_state)
         self.session.anatomy_changed.connect(self.redraw_anatomy)
@@ -101,7 +79,6 @@ class ReviewPanel(QWidget):
         self.queue.asked.connect(self.open_plan_folder)
         self.queue.open_button.clicked.connect(self.ask_batch)
         self.editor.refused.connect(self.say)
-        self._say_state()
 
     def _lay_out(self) -> None:
         banner = QLabel(BANNER)
@@ -110,6 +87,8 @@ class ReviewPanel(QWidget):
         self.state.setStyleSheet("font-weight: bold;")
         self.state.setWordWrap(True)
         self.message.setWordWrap(True)
+        self.keys.setWordWrap(True)
+        self.keys.setVisible(False)
         self.message.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.open_button, self.plan_button = QPushButton("Open plan ..."), QPushButton("Plan a scan ...")
         self.open_button.clicked.connect(self.ask_plan_folder)
@@ -156,12 +135,7 @@ class ReviewPanel(QWidget):
             self.tabs.setCurrentWidget(self.queue)
             self.queue.show_batch(folder, status)
 
-        def work(tell: Progress) -> BatchStatus:
-            tell("reading the studies of the batch", 0.1)
-            return batch_status(folder)
-
-        self.message.clear()
-        self._start("reading the batch", work, done, None)
+        self._start("reading the batch", partial(read_batch, folder), done)
 
     def ask_scan(self) -> None:
         """Plan the scan of the chosen layer, or let a person choose a DICOM folder."""
@@ -173,12 +147,8 @@ class ReviewPanel(QWidget):
 
     def open_plan_folder(self, folder: Path, source: Path | None = None) -> None:
         """Read a plan folder beside the window; ask for the scan where ``source.json`` does not find it."""
-        def work(tell: Progress) -> Opened:
-            tell("reading the plan and its scan", 0.1)
-            return _opened(Review.open(folder, source), tell)
-
-        self.message.clear()
-        self._start("opening the plan", work, self.show, lambda error: self._ask_source(folder, error))
+        self._start("opening the plan", partial(open_plan, folder, source), self.show,
+                    lambda error: self._ask_source(folder, error))
 
     def _ask_source(self, folder: Path, error: Exception) -> bool:
         """Ask where the scan is now, when that is what is missing; True when the question was asked."""
@@ -196,37 +166,22 @@ class ReviewPanel(QWidget):
         folder = out or self._ask_out()
         if folder is None:
             return
-
-        def work(tell: Progress) -> Opened:
-            from planner.pipeline import plan_study
-            plan_study(scan, folder, procedure=procedure, progress=tell)
-            return _opened(Review.open(folder), tell)
-
-        self.message.clear()
-        self._start("planning", work, self.show, None)
+        self._start("planning", partial(plan_and_open, scan, folder, procedure), self.show)
 
     def _ask_out(self) -> Path | None:
         chosen = QFileDialog.getExistingDirectory(self, "An empty folder to keep the plan in")
         return Path(chosen) if chosen else None
 
     def _start(self, words: str, work: Callable[[Progress], Any], done: Callable[[Any], None],
-               handle: Callable[[Exception], bool] | None, ended: Callable[[], None] | None = None) -> None:
-        task, acts = Task(words, work), [(done, handle, ended)]
+               handle: Callable[[Exception], bool] = lambda error: False,
+               ended: Callable[[], None] = lambda: None) -> None:
+        """Do long work beside the window; an error that `handle` does not take is said. Old words go away."""
+        def fail(error: Exception) -> None:
+            if not handle(error):
+                self.say_error(error)
 
-        def finish() -> None:
-            _, _, last = acts.pop()  # what the functions hold, a whole plan maybe, is let go, however long Qt keeps us
-            if last is not None:
-                last()
-
-        task.done.connect(lambda result: acts[0][0](result))
-        task.failed.connect(lambda error: self._fail(error, acts[0][1]))
-        task.stopped.connect(lambda: self.say("stopped"))
-        self.strip.run(task)
-        task.ended.connect(finish)
-
-    def _fail(self, error: Exception, handle: Callable[[Exception], bool] | None) -> None:
-        if handle is None or not handle(error):
-            self.say_error(error)
+        self.message.clear()
+        self.strip.do(words, work, done, fail, lambda: self.say("stopped"), ended)
 
     def show(self, opened: Opened) -> None:
         """Show a plan that was opened, and measure beside the window what moved needles are judged by."""
@@ -242,19 +197,6 @@ class ReviewPanel(QWidget):
         if review is None:
             return
 
-        held = self.session.attenuation
-
-        def work(tell: Progress) -> Measured:
-            plan = review.plan
-            tell("preparing simulated fluoroscopy", 0.1)
-            on_ct = plan.volume is not None and plan.volume.modality == "CT"
-            prepared = attenuation(plan.volume, plan.spine.body) if (
-                held is None and plan.volume is not None and on_ct) else held
-            tell("drawing surfaces", 0.2)
-            layers = anatomy_layers(plan) if redraw else None
-            tell("measuring distances for moving needles", 0.4)
-            return Measured(prepared, make_evaluator(plan), layers)
-
         def done(found: Measured) -> None:
             if self.session.review is review:
                 if found.layers is not None:
@@ -262,7 +204,8 @@ class ReviewPanel(QWidget):
                 self.session.attenuation = found.attenuation
                 self.editor.set_evaluator(found.evaluator)
 
-        self._start("measuring distances", work, done, None)
+        work = partial(measure_plan, review, self.session.attenuation, redraw)
+        self.strip.do("measuring distances", work, done, self.say_error, lambda: self.say("stopped"))
 
     # the anatomy
 
@@ -296,7 +239,6 @@ class ReviewPanel(QWidget):
                 self.measure()
 
         editor.set_busy(True)
-        self.message.clear()
         self._start(words, lambda tell: step(review, who, role, tell), lambda _: None, conflict, ended)
 
     def close_plan(self) -> None:
@@ -330,48 +272,3 @@ class ReviewPanel(QWidget):
         numbering = plan.spine.numbering
         self.state.setText(f"{mark}{plan.planned} of {asked} targets planned, plan {plan.state.value}; "
                            f"numbering {numbering.status.value}, tier {numbering.tier.value}")
-
-
-def _opened(review: Review, tell: Progress) -> Opened:
-    tell("drawing surfaces", 0.9)
-    return Opened(review, anatomy_layers(review.plan))
-
-
-def open_window(path: Path | None = None, source: Path | None = None, *, show: bool = True) -> ReviewPanel:
-    """A napari window with the review panel; a path is opened in it.
-
-    Returns
-    -------
-    ReviewPanel
-        Its ``viewer`` is the window's.
-    """
-    import napari
-
-    viewer = napari.Viewer(title="nerveplan", ndisplay=3, show=show)
-    viewer.window.resize(*_SIZE)
-    panel = ReviewPanel(viewer)
-    panel_dock = viewer.window.add_dock_widget(panel, name="nerveplan", area="right")
-    _make_room(panel, panel_dock)
-    if path is not None:
-        panel.open_path(path, source)
-    return panel
-
-
-def _make_room(panel: ReviewPanel, panel_dock: QWidget) -> None:
-    """Hide napari's own docks (its Window menu brings them back) and share the width."""
-    main, inner = panel.viewer.window._qt_window, panel.viewer.window._qt_viewer
-    inner.dockLayerControls.setVisible(False)
-    inner.dockLayerList.setVisible(False)
-    main.resizeDocks([panel.flat_dock, panel_dock], list(_WIDTHS), Qt.Orientation.Horizontal)
-
-
-def run(path: Path | None, source: Path | None) -> None:
-    """Open the window and stay until it is closed."""
-    import napari
-
-    from imaging.errors import NotFoundError
-
-    if path is not None and not path.exists():
-        raise NotFoundError("no such file or folder; check the path")
-    open_window(path, source)
-    napari.run()

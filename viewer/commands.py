@@ -17,6 +17,6 @@ def view(
     debug: Annotated[bool, typer.Option("--debug", help="Show stack traces.")] = False,
 ) -> None:
     """Open the review window: look at a plan, adjust it, approve or reject it."""
-    from viewer.app import run
+    from viewer.window import run
 
     run(path, source)

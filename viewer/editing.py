@@ -95,6 +95,23 @@ class Editor:
                 and session.target.carrier.frame is not None and not session.target_review.locked)
 
     @property
+    def can_start(self) -> bool:
+        """Whether a needle can be placed by hand at the target shown, which has none."""
+        session, target = self.session, self.session.target
+        return (self.evaluator is not None and not self.busy and target is not None and session.pose is None
+                and target.carrier.frame is not None and not session.target_review.locked)
+
+    def start_needle(self) -> None:
+        """Place a needle at a target that has none, in the direction the procedure prefers, and keep it."""
+        plan, target = self.session.plan, self.session.target
+        if plan is None or target is None or not self.can_start:
+            return
+        band = load_procedure(plan.request.procedure).band(target.aim)
+        self._aim(target.position, direction_from_angles(frame_of(target), target.side, band.oblique_preferred.value,
+                                                         band.tilt_preferred.value))
+        self.keep()
+
+    @property
     def stock(self) -> tuple[Needle, ...]:
         """The needles of the plan's procedure, shortest first."""
         plan = self.session.plan

@@ -13,16 +13,17 @@ from planner.pictures import NERVE_COLOR, SIDE_COLOR
 from planner.views import PoseMarks, pose_marks
 from targeting.model import NeedlePose, Target
 
-__all__ = ["Handle", "Marks", "NeedleMark", "PathMark", "needle_mark", "nerve_mark"]
+__all__ = ["Handle", "Marks", "NeedleMark", "PathMark", "PointMark", "needle_mark", "nerve_mark"]
 
 Array = NDArray[np.float64]
 
 
 class Handle(StrEnum):
-    """The ends of a needle that can be taken hold of."""
+    """What can be taken hold of in a view: the ends of a needle, and a landmark."""
 
     ENTRY = "entry"
     TIP = "tip"
+    LANDMARK = "landmark"
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,12 +59,30 @@ class PathMark:
 
 
 @dataclass(frozen=True, eq=False)
+class PointMark:
+    """A named point: (3,) LPS mm; a movable one, of which a view has one at most, can be taken hold of."""
+
+    name: str
+    place: Array
+    movable: bool = False
+
+
+@dataclass(frozen=True, eq=False)
 class Marks:
     """Everything over one view."""
 
     needles: tuple[NeedleMark, ...] = ()
     paths: tuple[PathMark, ...] = ()
     crosshair: Array | None = None
+    points: tuple[PointMark, ...] = ()
+
+    def handles(self) -> dict[Handle, Array]:
+        """(3,) LPS mm of everything that can be taken hold of."""
+        held: dict[Handle, Array] = {}
+        for needle in self.needles:
+            held |= needle.handles() if needle.movable else {}
+        landmark = next((point for point in self.points if point.movable), None)
+        return held if landmark is None else held | {Handle.LANDMARK: landmark.place}
 
 
 def needle_mark(pose: NeedlePose, side: Side, movable: bool) -> NeedleMark:

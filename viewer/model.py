@@ -31,6 +31,7 @@ from targeting.model import (
     confidence_word,
 )
 from targeting.radiograph import Attenuation
+from viewer.marking import Marking
 from viewer.settings import Window, settings
 from viewer.slices import Slicer
 
@@ -53,6 +54,8 @@ class Session:
         The scan prepared for simulated fluoroscopy, once it is.
     draft : Evaluation or None
         The needle of the chosen target while it is moved and not yet kept.
+    marking : Marking
+        The landmark chosen, and the points of a vertebra on their way.
     """
 
     plan_changed = Signal()
@@ -73,6 +76,7 @@ class Session:
         self.slicer: Slicer | None = None
         self.draft: Evaluation | None = None
         self.attenuation: Attenuation | None = None
+        self.marking = Marking()
         self._target_id = ""
         self._rank: int | None = None
         self._anatomy: tuple[Any, ...] = ()
@@ -89,6 +93,7 @@ class Session:
         self._target_id, self._rank, self._anatomy = "", None, _anatomy_of(review)
         self._window = _first_window(plan)
         self._crosshair = _middle(plan)
+        self.marking.clear()
         self.plan_changed.emit()
         self.window_changed.emit()
         if plan.proposals:
@@ -101,6 +106,7 @@ class Session:
         """Let go of the plan and everything made from it."""
         self.review = self.slicer = self.draft = self.attenuation = None
         self._target_id, self._rank, self._anatomy = "", None, ()
+        self.marking.clear()
         self.plan_changed.emit()
         self.target_changed.emit()
 
@@ -116,6 +122,7 @@ class Session:
         anatomy = () if self.review is None else _anatomy_of(self.review)
         if anatomy != self._anatomy:
             self._anatomy = anatomy
+            self.marking.forget_points()
             self.anatomy_changed.emit()
 
     @property

@@ -55,6 +55,7 @@ class NeedlePanel(QWidget):
         self.stock = QComboBox()
         self.stock.setAccessibleName("needle")
         self.snap_button = QPushButton("Tip to bone (B)")
+        self.start_button = QPushButton("Place a needle by hand (H)")
         self.clearances = QTableWidget(0, 3)
         self.plot = CapturePlot()
         self._lay_out()
@@ -62,6 +63,7 @@ class NeedlePanel(QWidget):
         self.tilt.valueChanged.connect(self._type_angles)
         self.stock.activated.connect(self._choose_needle)
         self.snap_button.clicked.connect(editor.snap_to_bone)
+        self.start_button.clicked.connect(editor.start_needle)
         session = self.session
         for signal in (session.target_changed, session.needle_changed, session.review_changed, editor.ready_changed):
             signal.connect(self.show_needle)
@@ -93,7 +95,8 @@ class NeedlePanel(QWidget):
         column_layout.setContentsMargins(0, 0, 0, 0)
         column_layout.addWidget(self.title)
         column_layout.addLayout(grid)
-        for widget, stretch in ((self.dial, 0), (self.broken, 0), (self.clearances, 3), (self.plot, 1)):
+        rows = ((self.dial, 0), (self.start_button, 0), (self.broken, 0), (self.clearances, 3), (self.plot, 1))
+        for widget, stretch in rows:
             column_layout.addWidget(widget, stretch)
 
     # showing
@@ -131,6 +134,7 @@ class NeedlePanel(QWidget):
     def _enable(self, can_edit: bool) -> None:
         for widget in (self.oblique, self.tilt, self.stock, self.snap_button):
             widget.setEnabled(can_edit)
+        self.start_button.setVisible(self.editor.can_start)
 
     def _show_stock(self) -> None:
         names = [_AUTOMATIC, *(needle.name for needle in self.editor.stock)]

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
-from qtpy.QtWidgets import QHBoxLayout, QWidget
+from qtpy.QtWidgets import QWidget
 
 from planner.reslice import Plane
 from planner.views import ViewName, pose_marks, reformat_view
-from targeting.model import NeedlePose, Target
+from targeting.model import NeedlePose
 from viewer.editing import Editor
 from viewer.marks import Handle, Marks, needle_mark, nerve_mark
-from viewer.plane_view import WINDOW_SHARE_PER_PX, PlaneView
 from viewer.settings import settings
+from viewer.view_row import ViewRow
 
 __all__ = ["NeedleViews"]
 
@@ -24,36 +23,19 @@ _NAMES = (ViewName.ACROSS, ViewName.IN_PLANE)
 _DEPTH_STEP_MM = 1.0
 
 
-class NeedleViews(QWidget):
+class NeedleViews(ViewRow[ViewName]):
     """Needle-eye and in-plane views of the needle shown."""
 
     def __init__(self, editor: Editor, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.editor, self.session = editor, editor.session
-        session = self.session
-        self.views = {name: PlaneView(name.value, self) for name in _NAMES}
         self._step_mm = {ViewName.ACROSS: settings().needle_step_mm, ViewName.IN_PLANE: settings().step_mm}
         self._shift: dict[ViewName, Array] = {name: np.zeros(3) for name in _NAMES}
         self._back_mm = 0.0
         self._held: ViewName | None = None
-        row = QHBoxLayout(self)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.setSpacing(2)
-        for name, view in self.views.items():
-            row.addWidget(view)
-            view.resized.connect(partial(self._draw, name))
-            view.zoomed.connect(partial(self._zoom, name))
-            view.panned.connect(partial(self._pan, name))
-            view.stepped.connect(self._step)
-            view.window_moved.connect(self._drag_window)
-            view.handle_moved.connect(partial(self._move_handle, name))
-            view.handle_released.connect(self._release_handle)
-            view.picked.connect(session.look_at)
+        super().__init__(editor, _NAMES, parent)
+        session = self.session
         session.target_changed.connect(self._reset)
         session.needle_changed.connect(self._draw_all)
-        session.window_changed.connect(self._draw_all)
         session.crosshair_changed.connect(self._mark_all)
-        editor.ready_changed.connect(self._mark_all)
         self._reset()
 
     def _reset(self) -> None:
@@ -61,10 +43,6 @@ class NeedleViews(QWidget):
         self._shift = {name: np.zeros(3) for name in _NAMES}
         self._back_mm = 0.0
         self._draw_all()
-
-    def _draw_all(self) -> None:
-        for name in _NAMES:
-            self._draw(name)
 
     def _plane(self, name: ViewName, pose: NeedlePose) -> Plane:
         view, step = self.views[name], self._step_mm[name]
@@ -85,15 +63,12 @@ class NeedleViews(QWidget):
         if self._held is not name or view.plane is None:
             plane = self._plane(name, pose)
             view.show_plane(plane, session.slicer.picture(plane, session.window))
-        self._mark(name, pose, target)
+        self._mark(name)
 
-    def _mark_all(self) -> None:
+    def _mark(self, name: ViewName) -> None:
         pose, target = self.session.pose, self.session.target
-        if pose is not None and target is not None:
-            for name in _NAMES:
-                self._mark(name, pose, target)
-
-    def _mark(self, name: ViewName, pose: NeedlePose, target: Target) -> None:
+        if pose is None or target is None:
+            return
         note = ""
         if name is ViewName.ACROSS:
             note = "at the tip" if not self._back_mm else f"{self._back_mm:.0f} mm back from the tip"
@@ -109,7 +84,7 @@ class NeedleViews(QWidget):
         self._shift[name] = self._shift[name] + shift
         self._draw(name)
 
-    def _step(self, steps: float) -> None:
+    def _step(self, name: ViewName, steps: float) -> None:
         """Along the shaft, toward the hub for steps toward the eye; not past either end."""
         pose = self.session.pose
         if pose is None:
@@ -118,16 +93,13 @@ class NeedleViews(QWidget):
         self._back_mm = float(np.clip(self._back_mm - _DEPTH_STEP_MM * steps, 0.0, longest))
         self._draw(ViewName.ACROSS)
 
-    def _drag_window(self, right: float, down: float) -> None:
-        self.session.drag_window(WINDOW_SHARE_PER_PX * right, WINDOW_SHARE_PER_PX * down)
-
     def _move_handle(self, name: ViewName, handle: Handle, place: Array) -> None:
         """The view that is dragged in stands still, or the plane would run away under the pointer."""
         self._held = name
-        self.editor.drag(handle, place)
+        super()._move_handle(name, handle, place)
 
     def _release_handle(self, handle: Handle) -> None:
         self._held = None
-        self.editor.keep()
+        super()._release_handle(handle)
         self._draw_all()
 

@@ -3,52 +3,35 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
-from qtpy.QtWidgets import QHBoxLayout, QWidget
+from qtpy.QtWidgets import QWidget
 
 from planner.reslice import Plane
 from viewer.editing import Editor
 from viewer.marks import Handle, Marks, needle_mark, nerve_mark
-from viewer.plane_view import WINDOW_SHARE_PER_PX, PlaneView
 from viewer.planes import PlaneName, orthogonal, through
 from viewer.settings import settings
+from viewer.view_row import ViewRow
 
 __all__ = ["OrthoViews"]
 
 Array = NDArray[np.float64]
 
 
-class OrthoViews(QWidget):
+class OrthoViews(ViewRow[PlaneName]):
     """The three linked views of an editor's session."""
 
     def __init__(self, editor: Editor, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.editor, self.session = editor, editor.session
-        session = self.session
-        self.views = {name: PlaneView(name.value, self) for name in PlaneName}
         self._planes: dict[PlaneName, Plane] = {}
-        row = QHBoxLayout(self)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.setSpacing(2)
-        for name, view in self.views.items():
-            row.addWidget(view)
-            view.picked.connect(session.look_at)
-            view.stepped.connect(partial(self._step, name))
-            view.panned.connect(partial(self._pan, name))
-            view.zoomed.connect(self._zoom)
-            view.window_moved.connect(self._drag_window)
-            view.resized.connect(partial(self._draw, name))
-            view.handle_moved.connect(self._move_handle)
-            view.handle_released.connect(self._release_handle)
+        super().__init__(editor, PlaneName, parent)
+        session = self.session
         session.plan_changed.connect(self._reset)
         session.crosshair_changed.connect(self._follow)
-        session.window_changed.connect(self._draw_all)
         session.needle_changed.connect(self._mark_all)
         session.review_changed.connect(self._draw_all)
-        editor.ready_changed.connect(self._mark_all)
+        session.marking.changed.connect(self._mark_all)
         self._reset()
 
     def _reset(self) -> None:
@@ -74,10 +57,6 @@ class OrthoViews(QWidget):
             self._planes[name] = plane if inside else replace(plane, center=at)
         self._draw_all()
 
-    def _draw_all(self) -> None:
-        for name in self._planes:
-            self._draw(name)
-
     def _draw(self, name: PlaneName) -> None:
         if name not in self._planes or self.session.slicer is None:
             return
@@ -87,15 +66,14 @@ class OrthoViews(QWidget):
         view.show_plane(plane, self.session.slicer.picture(plane, self.session.window))
         self._mark(name)
 
-    def _mark_all(self) -> None:
-        for name in self._planes:
-            self._mark(name)
-
     def _mark(self, name: PlaneName) -> None:
         session, target, pose = self.session, self.session.target, self.session.pose
+        if session.plan is None or name not in self._planes:
+            return
         needles = () if target is None or pose is None else (needle_mark(pose, target.side, self.editor.can_move),)
         paths = () if target is None or not len(target.course.path) else (nerve_mark(target),)
-        self.views[name].show_marks(Marks(needles, paths, session.crosshair))
+        points = session.marking.marks(session.plan.spine, session.crosshair)
+        self.views[name].show_marks(Marks(needles, paths, session.crosshair, points))
 
     def _step(self, name: PlaneName, steps: float) -> None:
         """Along the line of sight by the scan's own spacing in that direction."""
@@ -111,16 +89,21 @@ class OrthoViews(QWidget):
         self._planes[name] = replace(plane, center=plane.center + shift)
         self._draw(name)
 
-    def _zoom(self, factor: float) -> None:
+    def _zoom(self, name: PlaneName, factor: float) -> None:
         self._planes = {name: replace(plane, step_mm=float(np.clip(plane.step_mm * factor, 0.05, 5.0)))
                         for name, plane in self._planes.items()}
         self._draw_all()
 
-    def _drag_window(self, right: float, down: float) -> None:
-        self.session.drag_window(WINDOW_SHARE_PER_PX * right, WINDOW_SHARE_PER_PX * down)
-
-    def _move_handle(self, handle: Handle, place: Array) -> None:
-        self.editor.drag(handle, place)
+    def _move_handle(self, name: PlaneName, handle: Handle, place: Array) -> None:
+        """A landmark takes the cross-hair with it, so that every other view cuts through it."""
+        if handle is Handle.LANDMARK:
+            self.session.marking.take_hold()
+            self.session.look_at(place)
+        else:
+            super()._move_handle(name, handle, place)
 
     def _release_handle(self, handle: Handle) -> None:
-        self.editor.keep()
+        if handle is Handle.LANDMARK:
+            self.session.marking.release()
+        else:
+            super()._release_handle(handle)

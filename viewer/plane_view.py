@@ -29,7 +29,7 @@ from planner.pictures import SIDE_COLOR
 from planner.reslice import Plane
 from planner.views import Edge, edge_words, facing_words
 from targeting.fluoroscope import Beam
-from viewer.marks import Handle, Marks, NeedleMark, PathMark
+from viewer.marks import Handle, Marks, NeedleMark, PathMark, PointMark
 from viewer.settings import settings
 
 #: What a picture was made through: a cut, or a cone of X-rays.
@@ -43,6 +43,7 @@ _REACH_PX = 9.0
 _WORD_COLOR = {side.value: color for side, color in SIDE_COLOR.items()}
 _TIP_COLOR = "#ffffff"
 _CROSS_COLOR = "#7ddc7d"
+_POINT_COLOR = "#ff6df2"
 _LINE_PX = 16
 _ZOOM_STEP = 1.15
 _ALIGN = {
@@ -57,8 +58,8 @@ class PlaneView(QWidget):
     """A flat view.
 
     The owner gives it a plane, a picture of that plane and marks; it says what the mouse and keys asked for. Left
-    button: cross-hair, or a needle's end where one is under the pointer; middle button: pan; right button: window;
-    wheel: along the line of sight; Ctrl and wheel: zoom.
+    button: cross-hair, or a needle's end or a landmark where one is under the pointer; middle button: pan; right
+    button: window; wheel: along the line of sight; Ctrl and wheel: zoom.
     """
 
     picked = Signal(object)
@@ -180,6 +181,23 @@ class PlaneView(QWidget):
             painter.drawLine(QPointF(0, y), QPointF(self.width(), y))
         for needle in self._marks.needles:
             self._paint_needle(painter, plane, needle)
+        for point in self._marks.points:
+            self._paint_point(painter, plane, point)
+
+    def _paint_point(self, painter: QPainter, plane: Sight, mark: PointMark) -> None:
+        """A ring with its name; dotted and without a name where the point lies beside the cut."""
+        x, y, behind = plane.to_view(mark.place)
+        near = abs(behind) < self._beside_mm
+        radius = 7.0 if mark.movable else 4.0
+        painter.setPen(QPen(QColor(_POINT_COLOR), 1.8, Qt.PenStyle.SolidLine if near else Qt.PenStyle.DotLine))
+        painter.setBrush(QBrush(Qt.BrushStyle.NoBrush))
+        painter.drawEllipse(QPointF(x, y), radius, radius)
+        if near:
+            font = QFont("DejaVu Sans", 8)
+            painter.setFont(font)
+            width = QFontMetrics(font).horizontalAdvance(mark.name)
+            left = x + radius + 3 if x + radius + 3 + width < self.width() else max(x - radius - 3 - width, 0.0)
+            painter.drawText(QPointF(left, y - radius), mark.name)
 
     def _paint_path(self, painter: QPainter, plane: Sight, mark: PathMark) -> None:
         """Solid where the course runs in the cut, dotted where it runs beside it."""
@@ -211,19 +229,15 @@ class PlaneView(QWidget):
     # mouse
 
     def handle_at(self, position: QPointF) -> Handle | None:
-        """The end of a movable needle under a place of the widget; the tip where both are."""
+        """What can be taken hold of under a place of the widget, a landmark first; the tip where both ends are."""
         if self._plane is None:
             return None
-        best: tuple[float, Handle] | None = None
-        for mark in self._marks.needles:
-            if not mark.movable:
-                continue
-            for which, place in mark.handles().items():
-                x, y, _ = self._plane.to_view(place)
-                gap = float(np.hypot(position.x() - x, position.y() - y))
-                if gap <= _REACH_PX and (best is None or gap < best[0]):
-                    best = gap, which
-        return None if best is None else best[1]
+        gaps: dict[Handle, float] = {}
+        for which, place in self._marks.handles().items():
+            x, y, _ = self._plane.to_view(place)
+            gaps[which] = float(np.hypot(position.x() - x, position.y() - y))
+        reached = [which for which, gap in gaps.items() if gap <= _REACH_PX]
+        return min(reached, key=lambda which: (which is not Handle.LANDMARK, gaps[which]), default=None)
 
     def place_of(self, xyz: NDArray[np.float64]) -> QPointF:
         """Where a point (3,) LPS mm lies in the widget."""
@@ -242,8 +256,7 @@ class PlaneView(QWidget):
         if self._held is None:
             self.picked.emit(_place(self._plane, event.position(), 0.0))
             return
-        held = next(mark for mark in self._marks.needles if mark.movable)
-        self._behind = float(self._plane.to_view(held.handles()[self._held])[2])
+        self._behind = float(self._plane.to_view(self._marks.handles()[self._held])[2])
 
     def mouseMoveEvent(self, event: QMouseEvent) -> None:
         plane, here = self._plane, event.position()

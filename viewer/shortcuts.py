@@ -44,6 +44,7 @@ def key_actions(panel: ReviewPanel) -> tuple[KeyAction, ...]:
         KeyAction("W", "next grey window", next_window),
         KeyAction("T", "take what is shown", _quiet(panel.editor.choose_shown)),
         KeyAction("B", "tip to bone", panel.editor.snap_to_bone),
+        KeyAction("H", "a needle by hand, where there is none", panel.editor.start_needle),
         KeyAction("L", "lock or unlock", panel.editor.toggle_lock),
         KeyAction("Ctrl+Z", "undo", panel.editor.undo),
         KeyAction("Ctrl+Y", "redo", panel.editor.redo),

@@ -122,6 +122,20 @@ class TaskStrip(QWidget):
         task.ended.connect(self._end)
         task.start()
 
+    def do(self, words: str, work: Callable[[Progress], Any], done: Callable[[Any], None],
+           failed: Callable[[Exception], None], stopped: Callable[[], None],
+           ended: Callable[[], None] = lambda: None) -> None:
+        """Start work and say what came of it; one of the three is called, then `ended`.
+
+        What these functions hold, a whole plan maybe, is let go when the work has ended, however long Qt keeps it.
+        """
+        task, acts = Task(words, work), [(done, failed, ended)]
+        task.done.connect(lambda result: acts[0][0](result))
+        task.failed.connect(lambda error: acts[0][1](error))
+        task.stopped.connect(stopped)
+        self.run(task)
+        task.ended.connect(lambda: acts.pop()[2]())
+
     def cancel(self) -> None:
         """Ask the running task to stop."""
         if self.task is not None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from planner.exports.standing import PlanFolder, chosen_placement, states, watermark
 from planner.replace import replace_file
+from planner.signoff import hands_in
 
 __all__ = ["write_markups"]
 
@@ -24,7 +25,7 @@ _NERVE = [0.941, 0.894, 0.259]
 
 def _markup(kind: str, name: str, points: Sequence[tuple[str, Sequence[float]]], color: list[float],
             banner: str) -> dict[str, Any]:
-    """One markup; `points` are labels with LPS positions in mm."""
+    """One markup; `points` are labels with LPS positions in mm, `banner` is what each of them says."""
     return {
         "type": kind, "name": name, "coordinateSystem": "LPS", "coordinateUnits": "mm", "locked": True,
         "fixedNumberOfControlPoints": True,
@@ -61,7 +62,10 @@ def write_markups(plan: PlanFolder, folder: Path) -> tuple[Path, ...]:
     written = []
     for proposal in document["proposals"]:
         target = targets[proposal["target_id"]]
-        found = _markups(target, chosen_placement(proposal), watermark(standing[target["id"]]), document["banner"])
+        placement = chosen_placement(proposal)
+        hands = hands_in(document, target, placement)
+        said = f"{document['banner']} By hand: {hands}." if hands else document["banner"]
+        found = _markups(target, placement, watermark(standing[target["id"]]), said)
         name = re.sub(r"[^A-Za-z0-9-]+", "_", target["id"])
         text = json.dumps({"@schema": _SCHEMA, "markups": list(found)}, indent=1, allow_nan=False)
         written.append(folder / f"{name}.mrk.json")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from planner.exports.standing import PlanFolder, states, watermark
+from planner.signoff import hands_in
 from planner.tables import write_table
 
 __all__ = ["TRAJECTORIES_FILE", "write_trajectories"]
@@ -18,7 +19,7 @@ _COLUMNS = (
     "diameter_mm", "active_tip_mm", "coordinate_system", "target_x", "target_y", "target_z", "entry_x", "entry_y",
     "entry_z", "tip_x", "tip_y", "tip_z", "length_mm", "oblique_deg", "tilt_deg", "carm_assumed_position",
     "carm_words", "primary_deg", "secondary_deg", "in_plane_deg", "out_of_plane_deg", "entry_from_midline_mm",
-    "entry_above_target_mm", "margins_met")
+    "entry_above_target_mm", "margins_met", "by_hand")
 
 
 def _xyz(name: str, point: Any) -> dict[str, object]:
@@ -49,13 +50,14 @@ def _rows(document: Mapping[str, Any]) -> Iterator[dict[str, object]]:
             "coordinate_system": document["coordinate_system"], **_xyz("target", target["position"]),
             "notice": document["banner"]}
         if not proposal["placements"]:
-            yield base
+            yield {**base, "by_hand": hands_in(document, target, None)}
         for placement in proposal["placements"]:
             clearances = {f"clearance_{name}_mm": value for name, value in placement["clearance_mm"].items()}
             for number, needle in enumerate(placement["needles"], start=1):
                 yield {**base, "rank": placement["rank"], "chosen": placement["rank"] == proposal["chosen_rank"],
                        "kind": placement["kind"], "needle_number": number, **_needle(needle),
-                       "margins_met": placement["margins_met"], **clearances}
+                       "margins_met": placement["margins_met"], "by_hand": hands_in(document, target, placement),
+                       **clearances}
 
 
 def write_trajectories(plan: PlanFolder, folder: Path) -> tuple[Path, ...]:

@@ -50,7 +50,7 @@ def folder(planned: Path, tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def window(display: str, qapp: object) -> Iterator[ReviewPanel]:
     """One napari window for all tests; each opens its own plan in it."""
-    from viewer.app import open_window
+    from viewer.window import open_window
 
     panel = open_window()
     yield panel

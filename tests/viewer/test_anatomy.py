@@ -14,8 +14,8 @@ from segmentation.spine import Vertebra
 from tests.viewer.conftest import WAIT_MS
 from tests.viewer.test_editing import answer
 from tests.viewer.test_window import click, press, shoot
-from viewer.anatomy import ConfirmDialog
 from viewer.app import ReviewPanel
+from viewer.confirm import ConfirmDialog
 from viewer.planes import PlaneName
 
 LEFT_BUTTON = Qt.MouseButton.LeftButton
