@@ -24,7 +24,7 @@ check: $(VENV)/.dev-ready
 
 validate: $(VENV)/.dev-ready
 	env -u DISPLAY $(BIN)/python -m benchmarks.validate
-	env -u DISPLAY $(BIN)/python -m benchmarks.robustness --out docs/robustness.md
+	env -u DISPLAY $(BIN)/python -m benchmarks.robustness --page
 	env -u DISPLAY $(BIN)/python -m benchmarks.reliability
 
 bench: $(VENV)/.dev-ready

@@ -1,4 +1,4 @@
-"""`make bench`: run every timing and write docs/benchmarks.md with the machine, the commit and the commands."""
+"""`make bench`: run every timing and write the measured part of docs/benchmarks.md (machine, commit, commands)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import subprocess
 import sys
 from datetime import UTC, datetime
 
-from benchmarks.cases import DOCS, ROOT, commit
+from benchmarks.cases import ROOT, commit, write_page
 
 __all__ = ["main"]
 
@@ -31,9 +31,8 @@ _PAGES = (
 def main() -> int:
     """Run the benchmarks one after another; return 1 when one of them fails."""
     machine = f"{os.cpu_count()} cores of {platform.processor() or platform.machine()}"
-    lines = ["# Benchmarks", "", f"Commit {commit()}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {machine}, Python "
-             f"{platform.python_version()}, by `make bench`. Compare ratios within a run, never seconds.",
-             ""]
+    lines = [f"Commit {commit()}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {machine}, Python "
+             f"{platform.python_version()}, by `make bench`. Compare ratios within a run, never seconds.", ""]
     failed = False
     for title, arguments in _PAGES:
         print(f"== {title}", flush=True)
@@ -41,9 +40,8 @@ def main() -> int:
         failed |= done.returncode != 0
         said = done.stdout if done.returncode == 0 else done.stdout + done.stderr
         print(said, flush=True)
-        lines += [f"## {title}", "", f"`python -m {' '.join(arguments)}`", "", "```", said.strip(), "```", ""]
-    DOCS.mkdir(exist_ok=True)
-    (DOCS / "benchmarks.md").write_text("\n".join(lines), encoding="utf-8")
+        lines += [f"### {title}", "", f"`python -m {' '.join(arguments)}`", "", "```", said.strip(), "```", ""]
+    write_page("benchmarks.md", lines)
     return int(failed)
 
 

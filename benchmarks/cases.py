@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 __all__ = ["DATA", "DOCS", "EVAL", "ROOT", "Run", "commit", "nerveplan", "read_json", "run_module", "score",
-           "work_folder"]
+           "work_folder", "write_page"]
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("NERVEPLAN_TEST_DATA", ROOT / ".." / "shared" / "data")).resolve()
 EVAL = Path(os.environ.get("NERVEPLAN_EVAL", ROOT / ".." / "shared" / "eval")).resolve()
 DOCS = ROOT / "docs"
+#: What stands above this line of a page is a person's; what stands below is measured and written anew.
+_MEASURED = "## As measured"
 
 
 @dataclass(frozen=True)
@@ -78,3 +80,10 @@ def commit() -> str:
 def read_json(path: Path) -> Any:
     """Parse one JSON file."""
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def write_page(name: str, lines: list[str]) -> None:
+    """Write the measured part of a page of `docs`; what a person wrote above it stays."""
+    path = DOCS / name
+    said = path.read_text(encoding="utf-8").split(_MEASURED)[0].rstrip() if path.exists() else f"# {path.stem.title()}"
+    path.write_text("\n".join([said, "", _MEASURED, "", *lines]).rstrip() + "\n", encoding="utf-8")

@@ -46,14 +46,14 @@ def _shaded(block: FrameBlock, axis: int, backward: bool) -> NDArray[np.uint8]:
 
 def bone_picture(block: FrameBlock, frame: VertebralFrame, points: BoneLandmarks, caption: str, *,
                  above: bool) -> Image.Image:
-    """One bone with its landmarks, from behind or from above (front at the top); left is on the right in both."""
-    grey = _shaded(block, 0 if above else 1, True)
+    """One bone with its landmarks, from behind or from above (front at the top); left is on the left in both."""
+    grey = _shaded(block, 0 if above else 1, True)[:, ::-1]
     picture = Image.fromarray(grey if above else grey[::-1]).convert("RGB")
     picture = picture.resize((picture.width * _SCALE, picture.height * _SCALE), Image.Resampling.BILINEAR)
     draw = ImageDraw.Draw(picture)
     for name, point in points.landmarks.items():
-        x, y, z = (frame.to_local(point.position) - (block.lateral[0], block.posterior[0], block.superior[-1])) / _STEP
-        u, v = x * _SCALE, (y if above else -z) * _SCALE
+        x, y, z = (frame.to_local(point.position) - (block.lateral[-1], block.posterior[0], block.superior[-1])) / _STEP
+        u, v = -x * _SCALE, (y if above else -z) * _SCALE
         colour = next(c for kind, c in _COLOURS.items() if name.value.startswith(kind))
         draw.ellipse((u - 4, v - 4, u + 4, v + 4), outline=colour, width=2)
     draw.text((4, 2), caption, fill="white")
@@ -94,7 +94,7 @@ def main() -> None:
         tiles += _row(name, bones, {level: p for level, p in points.items() if p is not None})
     legend = ", ".join(f"{kind.replace('_', ' ')} {word}" for kind, word in zip(
         _COLOURS, ("red", "blue", "green", "yellow", "violet", "cyan"), strict=True))
-    print(contact_sheet(tiles, "sheet_landmarks", f"{_CREDIT} {legend}. Left is on the right.", columns=12, tile=200))
+    print(contact_sheet(tiles, "sheet_landmarks", f"{_CREDIT} {legend}. Left is on the left.", columns=12, tile=200))
 
 
 if __name__ == "__main__":

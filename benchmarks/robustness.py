@@ -13,14 +13,13 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from benchmarks.cases import DATA, commit, read_json
+from benchmarks.cases import DATA, commit, read_json, write_page
 from benchmarks.invariance import resampled
 from benchmarks.levels import crop, known_centres
 from imaging.geometry import canonical_axes, to_index
@@ -191,14 +190,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("scans", nargs="*", default=list(SCANS))
     parser.add_argument("--only", default="", help="only degradations whose name holds this word")
-    parser.add_argument("--out", type=Path, help="write the page there too")
+    parser.add_argument("--page", action="store_true", help="write the measured part of docs/robustness.md")
     arguments = parser.parse_args()
-    lines = [f"# Robustness\n\nCommit {commit()}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, by `make validate`.\n", _PAGE]
+    lines = [f"Commit {commit()}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC.", "", _PAGE]
     for scan in arguments.scans:
         lines += table(scan, arguments.only)
         print("\n".join(lines), flush=True)
-    if arguments.out is not None:
-        arguments.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    if arguments.page:
+        write_page("robustness.md", lines)
 
 
 if __name__ == "__main__":
