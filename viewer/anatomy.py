@@ -15,6 +15,7 @@ from segmentation.engine import Progress
 from segmentation.spine import Vertebra
 from viewer.anatomy_words import (
     drop_words,
+    field_problem,
     landmark_side,
     landmark_title,
     landmark_words,
@@ -206,7 +207,8 @@ class AnatomyPanel(QWidget):
 
     def _may_place(self, bone: Vertebra, side: Side | None) -> bool:
         """Whether the cross-hair can belong to that side of the bone and a step can be recorded; says why not."""
-        problem = side_problem(bone, side, self.session.crosshair)
+        plan, here = self.session.plan, self.session.crosshair
+        problem = "" if plan is None else field_problem(plan, here) or side_problem(bone, side, here)
         if problem:
             self.editor.refused.emit(problem)
         return not problem and self.editor.may_record()

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imaging.errors import UsageError
-from imaging.geometry import Side, VertebralFrame
+from imaging.geometry import Side, VertebralFrame, to_index
 from planner.defaults import NO_PROCEDURE
 from planner.plan import Plan, TargetState
 from planner.statements import LevelStatement, stated_names
@@ -19,8 +19,8 @@ from targeting.procedures import load_procedure
 from targeting.procedures.sites import Site
 
 __all__ = [
-    "drop_words", "landmark_side", "landmark_title", "landmark_words", "placeable_levels", "placeable_nerves",
-    "possible_levels", "relabel_words", "side_problem", "target_words", "vertebra_words",
+    "drop_words", "field_problem", "landmark_side", "landmark_title", "landmark_words", "placeable_levels",
+    "placeable_nerves", "possible_levels", "relabel_words", "side_problem", "target_words", "vertebra_words",
 ]
 
 Array = NDArray[np.float64]
@@ -75,6 +75,13 @@ def side_problem(vertebra: Vertebra, side: Side | None, xyz: Array) -> str:
         return ""
     return (f"the cross-hair lies on the patient's {side.other.value} of the middle of {vertebra.name}, and this "
             f"belongs to the {side.value}: nothing was changed")
+
+
+def field_problem(plan: Plan, xyz: Array) -> str:
+    """Why nothing can be placed at a point (3,) LPS mm: it lies outside the images; empty where it lies within."""
+    index, last = to_index(plan.spine.grid, xyz), np.array(plan.spine.grid.shape[::-1]) - 0.5
+    inside = bool(((index >= -0.5) & (index <= last)).all())
+    return "" if inside else "the cross-hair lies outside the images: nothing was changed"
 
 
 def landmark_words(plan: Plan, vertebra: Vertebra, name: LandmarkName, xyz: Array, who: str) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from qtpy.QtWidgets import QGridLayout, QLabel, QPushButton, QWidget
 
 from imaging.errors import UsageError
 from segmentation.byhand import frame_from_points
-from viewer.anatomy_words import placeable_levels, vertebra_words
+from viewer.anatomy_words import field_problem, placeable_levels, vertebra_words
 from viewer.confirm import choice, confirmed, offer
 from viewer.editing import Editor
 from viewer.marking import BodyPoint
@@ -77,6 +77,11 @@ class PlaceVertebra(QWidget):
 
     def set_point(self) -> None:
         """Set the point chosen where the cross-hair is; the next one that is not set is offered."""
+        plan = self.session.plan
+        problem = "" if plan is None else field_problem(plan, self.session.crosshair)
+        if problem:
+            self.editor.refused.emit(problem)
+            return
         self.marking.set_point(_POINTS[self.point.currentIndex()], self.session.crosshair)
 
     def place(self) -> None:

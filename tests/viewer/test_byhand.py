@@ -208,13 +208,17 @@ def test_a_vertebra_taken_away_is_placed_again_by_three_points(panel: ReviewPane
     hand.open_tab(panel.tabs, panel.table)
 
 
-def by_hand_from_nothing(panel: ReviewPanel, hand: Hand, qtbot: QtBot, middle: Array) -> Vertebra:
-    """A vertebra called L1, its LEFT junction and the T12 medial branch on it, with a needle; (3,) LPS mm."""
+def by_hand_from_nothing(panel: ReviewPanel, hand: Hand, qtbot: QtBot, middle: Array, lateral: float) -> Vertebra:
+    """A vertebra called L1, its LEFT junction `lateral` mm beside it and the T12 medial branch on it, LPS mm."""
     seen: list[str] = []
+    panel.session.look_at(np.add(middle, (0.0, 0.0, 900.0)))
+    hand.click(panel.anatomy.placing.point_button)
+    assert panel.message.text() == "the cross-hair lies outside the images: nothing was changed"
+    assert not panel.session.marking.points
     place_vertebra(panel, hand, "L1", points_of(middle), seen)
     idle(panel, qtbot)
     assert "the level rests on this word alone" in seen[-1]
-    junction = np.add(middle, (24.0, 33.0, 5.0))
+    junction = np.add(middle, (lateral, 33.0, 5.0))
     put_landmark(panel, hand, "LEFT sap tp junction", junction, seen)
     idle(panel, qtbot)
     np.testing.assert_allclose(vertebra(panel, "L1").landmarks[JUNCTION].position, junction, atol=1e-3)
@@ -247,7 +251,7 @@ def test_on_an_mr_nobody_segmented_everything_is_placed_by_hand_and_approved(
     hand = open_here(window, tmp_path / "case", qtbot)
     plan = window.session.plan
     assert plan is not None
-    by_hand_from_nothing(window, hand, qtbot, plan.spine.grid.origin + np.array([60.0, 60.0, 60.0]))
+    by_hand_from_nothing(window, hand, qtbot, plan.spine.grid.origin + np.array([60.0, 60.0, 60.0]), 24.0)
     start_needle(window, qtbot)
     assert shown_clearances(window)["canal"].startswith("not computed"), "no clearance is made up"
     assert "canal is required and was not computed" in window.needle.broken.text()
@@ -259,7 +263,7 @@ def test_on_an_mr_nobody_segmented_everything_is_placed_by_hand_and_approved(
     window.close_plan()
 
 
-def real(window: ReviewPanel, source: Path, tmp_path: Path, qtbot: QtBot) -> None:
+def real(window: ReviewPanel, source: Path, tmp_path: Path, qtbot: QtBot, lateral: float = 24.0) -> None:
     """Everything by hand on a real scan; what was found there, and only counted, is taken off the list first."""
     plan_study(source, tmp_path / "case", report=False)
     hand = open_here(window, tmp_path / "case", qtbot)
@@ -274,7 +278,7 @@ def real(window: ReviewPanel, source: Path, tmp_path: Path, qtbot: QtBot) -> Non
         yes(hand, seen)
         hand.click(window.anatomy.drop_button)
         idle(window, qtbot)
-    by_hand_from_nothing(window, hand, qtbot, middle)
+    by_hand_from_nothing(window, hand, qtbot, middle, lateral)
 
 
 def shown_clearances(window: ReviewPanel) -> dict[str, str]:
@@ -299,7 +303,7 @@ def test_twenty_axial_slices_get_needles_with_clearances_by_hand(
 @pytest.mark.data
 def test_a_t2_mr_gets_a_needle_by_hand_and_no_clearance_is_made_up(
         window: ReviewPanel, data: Path, tmp_path: Path, qtbot: QtBot) -> None:
-    real(window, data / "mr/t2_lumbar.nii.gz", tmp_path, qtbot)
+    real(window, data / "mr/t2_lumbar.nii.gz", tmp_path, qtbot, lateral=14.0)  # its field is 35 mm wide
     start_needle(window, qtbot)
     shoot(window, "t2_by_hand")
     assert not any(words.endswith(" mm") for words in shown_clearances(window).values())
