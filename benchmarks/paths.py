@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -32,7 +34,7 @@ from targeting.candidates import first_batch
 from targeting.clearance import ClearanceMeter
 from targeting.evaluation import Evaluator
 from targeting.fields import build_fields
-from targeting.kernels import find_stop
+from targeting.follow import find_stop
 from targeting.model import RejectionReason
 from targeting.planning import propose
 from targeting.procedures import Procedure, load_procedure
@@ -182,10 +184,16 @@ def edits(evaluator: Evaluator, proposals: Iterable[Any]) -> dict[str, float]:
             "p95_cpu_ms": round(float(np.percentile(cpu, 95)), 2), "calls": len(times)}
 
 
+def on_every_processor(scenes: list[Scene], meter: ClearanceMeter) -> None:
+    """Search as `targeting.planning.propose` does: targets side by side."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(lambda scene: search(scene, meter), scenes))
+
+
 def stages(spine: Spine, volume: Volume | None, procedure: Procedure) -> dict[str, Any]:
     """Times of one procedure; the first also says how many candidates are followed per second."""
     targets = [t for t in make_targets(spine, procedure).targets if not t.withheld]
-    fields, meter = build_fields(spine, targets, procedure, volume), ClearanceMeter(spine)
+    fields, meter = build_fields(spine, targets, procedure, volume).ready(), ClearanceMeter(spine)
     scenes = [Scene(spine, fields, target, procedure) for target in targets]
     proposals = propose(spine, targets, procedure, volume=volume)
     out: dict[str, Any] = {
@@ -194,6 +202,7 @@ def stages(spine: Spine, volume: Volume | None, procedure: Procedure) -> dict[st
         "fields": cold_and_warm(lambda: build_fields(spine, targets, procedure, volume)),
         "search_1": cold_and_warm(lambda: search(scenes[0], meter)),
         "search_12": cold_and_warm(lambda: [search(s, meter) for s in scenes[:12]]),
+        "search_12_threads": cold_and_warm(lambda: on_every_processor(scenes[:12], meter)),
         "search_60": cold_and_warm(lambda: [search(s, meter) for s in (scenes * 60)[:60]], 1),
         "evaluate": edits(Evaluator(spine, procedure, volume, targets), proposals)}
     if procedure.electrode is None:

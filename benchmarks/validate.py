@@ -34,6 +34,7 @@ PROCEDURES = {
     "lumbar-medial-branch-rf-perpendicular": 12,
     "lumbar-medial-branch-rf-cooled": 12,
     "lumbar-medial-branch-cryoneurolysis": 12,
+    "lumbar-medial-branch-pns-lead": 2,
     "lumbar-facet-joint-injection": 12,
     "lumbar-transforaminal-posteroinferior": 12,
     "lumbar-transforaminal-subpedicular": 4,

@@ -19,6 +19,8 @@ __all__ = [
 ]
 
 Array = NDArray[np.float64]
+#: Directions along either angle that stand together in a grid.
+_PATCH = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,13 +59,15 @@ def oblique_tilt(frame: VertebralFrame, side: Side, directions: Array) -> tuple[
 
 
 def direction_grid(target: Target, procedure: Procedure, step_deg: float) -> DirectionGrid:
-    """Every direction of the target's hard angle band, `step_deg` apart."""
+    """Every direction of the target's hard angle band, `step_deg` apart, neighbours in patches."""
     band = procedure.band(target.aim)
     axes = []
     for limit in (band.oblique_limit, band.tilt_limit):
         count = max(math.ceil((limit.high - limit.low) / step_deg), 1) + 1
         axes.append(np.linspace(limit.low, limit.high, count))
-    oblique, tilt = (a.ravel() for a in np.meshgrid(*axes, indexing="ij"))
+    row, column = (a.ravel() for a in np.meshgrid(*(np.arange(len(a)) for a in axes), indexing="ij"))
+    order = np.lexsort((column, row, column // _PATCH, row // _PATCH))
+    oblique, tilt = axes[0][row[order]], axes[1][column[order]]
     theta, phi = np.radians(target.side.sign * oblique), np.radians(tilt)
     local = -np.stack([np.sin(theta) * np.cos(phi), np.cos(theta) * np.cos(phi), np.sin(phi)], axis=1)
     return DirectionGrid(local @ frame_of(target).matrix, oblique, tilt)

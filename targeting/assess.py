@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from segmentation.anatomy import StructureName
 from targeting.angles import oblique_tilt
 from targeting.candidates import Needles
-from targeting.kernels import OPEN, electrode_along, find_contact, find_exit, find_stop, least_slack
+from targeting.follow import find_stop
+from targeting.kernels import OPEN, electrode_along, find_contact, find_exit, least_slack
 from targeting.limits import Limit
 from targeting.model import RejectionReason
 from targeting.needles import longest_path
@@ -29,6 +30,8 @@ Flags = NDArray[np.bool_]
 Rows = NDArray[np.intp]
 _CONTACT_START_MM = 9.0
 _SIDE_MM = 1.0
+#: Directions in which a needle is misplaced.
+_TURNS = 8
 #: A path that misses the pedicle altogether is this far from its margin, mm.
 _NO_BONE_MM = -99.0
 #: Skin is looked for this far beyond the reach of the longest needle, mm.
@@ -87,7 +90,11 @@ class Batch:
     @property
     def entries(self) -> Array:
         """(n, 3) LPS mm on the skin, or the last place measured."""
-        return self.tips - self.lengths[:, None] * self.directions
+        return self.entries_of(slice(None))
+
+    def entries_of(self, which: Rows | slice) -> Array:
+        """(m, 3) LPS mm: `entries` of some rows."""
+        return np.asarray(self.tips[which] - self.lengths[which][:, None] * self.directions[which])
 
     def reject(self, which: Rows, limit: Limit, values: Array) -> None:
         """Turn down the needles of `which` whose value breaks a limit."""
@@ -260,7 +267,7 @@ def _check_skin(scene: Scene, batch: Batch, allow_open: bool) -> None:
         batch.reject(left, Limit(RejectionReason.SKIN_NOT_IN_VIEW, None,
                                  "the skin over the path is not in the scan"), batch.open_end[left].astype(np.float64))
     left = batch.left()
-    entries = batch.entries[left]
+    entries = batch.entries_of(left)
     side = (entries - scene.target.carrier.body_center) @ scene.lateral
     batch.reject(left, Limit(RejectionReason.ENTRY_SIDE, _SIDE_MM, "the skin entry is not on the target's side", True),
                  side)
@@ -268,6 +275,12 @@ def _check_skin(scene: Scene, batch: Batch, allow_open: bool) -> None:
     words = ("{value:.0f} mm deep{best}, the " + ("longest " if scene.needle is None else "")
              + f"needle reaches {{bound:.0f}} mm with {reserve:.0f} mm left outside")
     batch.reject(left, Limit(RejectionReason.REACH, scene.longest_path, words), batch.lengths[left])
+    depth = scene.procedure.tip.depth
+    if depth is not None:
+        left = batch.left()
+        batch.reject(left, Limit(RejectionReason.TIP_DEPTH, depth.value,
+                                 "tip {value:.0f} mm under the skin{best}, {bound:.0f} needed", True),
+                     batch.lengths[left])
     if scene.procedure.electrode is not None:
         left = batch.left()
         batch.reject(left, Limit(
@@ -368,15 +381,14 @@ def robustness(scene: Scene, batch: Batch, which: NDArray[np.intp]) -> Array:
     in eight directions.
     """
     rule = scene.procedure.search
-    kept = np.zeros(len(which))
     tips, lengths = batch.tips[which], batch.lengths[which]
     u = batch.directions[which]
     first = scene.frame.left - (u @ scene.frame.left)[:, None] * u
     first /= np.linalg.norm(first, axis=1)[:, None]
     second = np.cross(u, first)
     miss = np.hypot(rule.entry_error.value / np.maximum(lengths, 1.0), np.tan(np.radians(rule.angle_error.value)))
-    for a in np.linspace(0, 2 * np.pi, 8, endpoint=False):
-        turned = u + miss[:, None] * (np.cos(a) * first + np.sin(a) * second)
-        turned /= np.linalg.norm(turned, axis=1)[:, None]
-        kept += is_free(scene, tips, np.ascontiguousarray(turned), lengths)
-    return kept / 8.0
+    a = np.linspace(0, 2 * np.pi, _TURNS, endpoint=False)[:, None]
+    turned = u[:, None] + miss[:, None, None] * (np.cos(a) * first[:, None] + np.sin(a) * second[:, None])
+    turned /= np.linalg.norm(turned, axis=2, keepdims=True)
+    kept = is_free(scene, np.repeat(tips, _TURNS, axis=0), turned.reshape(-1, 3), np.repeat(lengths, _TURNS))
+    return np.asarray(kept.reshape(-1, _TURNS).mean(axis=1))

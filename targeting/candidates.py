@@ -62,15 +62,9 @@ class Needles:
         return Needles(np.ascontiguousarray(self.points[which]), np.ascontiguousarray(self.directions[which]))
 
 
-def _across(scene: Scene, u: Array) -> tuple[Array, Array]:
-    """Two unit vectors perpendicular to a unit direction and to each other, the first nearest the lateral axis.
-
-    They are mirror images on the two sides, so that candidates come in the same order on both.
-    """
-    side = scene.target.side
-    lateral = scene.frame.lateral(side)
-    first = unit(lateral - (lateral @ u) * u)
-    return first, side.sign * np.cross(u, first)
+def _units(vectors: Array) -> Array:
+    """(..., 3) vectors at unit length."""
+    return np.asarray(vectors / np.linalg.norm(vectors, axis=-1, keepdims=True))
 
 
 def _preferred(scene: Scene) -> Array:
@@ -79,7 +73,7 @@ def _preferred(scene: Scene) -> Array:
 
 
 def _pairs(points: Array, directions: Array) -> Needles:
-    """Every point with every direction."""
+    """Every point with every direction; neighbours follow one another as the directions do (see `targeting.follow`)."""
     n, m = len(points), len(directions)
     return Needles(np.repeat(points, m, axis=0), np.tile(directions, (n, 1)))
 
@@ -190,19 +184,18 @@ def first_batch(scene: Scene, *, fine: bool = False, divide: int = 1) -> Needles
 def around(scene: Scene, needles: Needles, angle_deg: float, shift_mm: float) -> Needles:
     """Neighbours of each needle: turned by `angle_deg` about its point in 8 ways, and shifted by `shift_mm` in 6.
 
-    The first of each group of 15 is the needle itself.
+    The first of each group of 15 is the needle itself. Turns and shifts start from the lateral axis and are mirror
+    images on the two sides, so that candidates come in the same order on both.
     """
-    points, directions = [], []
-    for p, u in zip(needles.points, needles.directions, strict=True):
-        first, second = _across(scene, u)
-        points.append(p)
-        directions.append(u)
-        for a in np.linspace(0, 2 * np.pi, 8, endpoint=False):
-            points.append(p)
-            turn = np.tan(np.radians(angle_deg)) * (np.cos(a) * first + np.sin(a) * second)
-            directions.append(unit(u + turn))
-        for axis in (first, second, u):
-            for sign in (-1.0, 1.0):
-                points.append(p + sign * shift_mm * axis)
-                directions.append(u)
-    return Needles(np.array(points), np.array(directions))
+    u = needles.directions
+    lateral, side = scene.frame.lateral(scene.target.side), scene.target.side
+    first = _units(lateral - (u @ lateral)[:, None] * u)
+    second = side.sign * np.cross(u, first)
+    a = np.linspace(0, 2 * np.pi, 8, endpoint=False)[:, None]
+    turn = np.tan(np.radians(angle_deg)) * (np.cos(a) * first[:, None] + np.sin(a) * second[:, None])
+    axes = np.stack([first, second, u], axis=1)
+    shift = shift_mm * np.stack([-axes, axes], axis=2).reshape(-1, 6, 3)
+    points, directions = (np.repeat(part[:, None], 15, axis=1) for part in (needles.points, u))
+    directions[:, 1:9] = _units(u[:, None] + turn)
+    points[:, 9:] += shift
+    return Needles(points.reshape(-1, 3), directions.reshape(-1, 3))

@@ -94,6 +94,11 @@ class PathFields:
         """The floors of the cells of `merged`, `combined` and `bones` (`targeting.kernels.floor_of_cells`)."""
         return floor_of_cells(self.merged), floor_of_cells(self.combined), floor_of_cells(self.bones)
 
+    def ready(self) -> PathFields:
+        """These fields with what is made of them on first use, so that threads may share them."""
+        _ = self.cells
+        return self
+
     @property
     def inverse(self) -> Array:
         """(3, 3) mm to voxel indices."""

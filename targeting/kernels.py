@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from targeting.compiled import compiled
 
 __all__ = [
-    "AIR", "CELL_MM", "INSIDE", "OPEN", "electrode_along", "find_contact", "find_exit", "find_stop", "floor_of_cells",
-    "least_slack", "sample_many", "trilinear",
+    "AIR", "CELL_MM", "INSIDE", "LEAST_STEP", "OPEN", "electrode_along", "find_contact", "find_exit", "floor_of_cells",
+    "least_slack", "sample_many", "trilinear", "turned", "within",
 ]
 
 Array = NDArray[np.float64]
@@ -28,15 +28,14 @@ AIR, INSIDE, OPEN = 0, 1, 2
 _SKIN_STEP = 1.0
 #: Air this thin before the end of what was measured is the rim of a cropped body, not skin, mm.
 _RIM_MM = 5
-_LEAST_STEP = 0.5
+#: Shortest step along a shaft, mm.
+LEAST_STEP = 0.5
 #: Unit of the floors of cells, mm.
 CELL_MM = 0.1
-#: How far to look ahead, in units of the room at hand: 2 is where two equal intervals just meet.
-_STRIDE = 1.7
 
 
 @compiled
-def _within(field: Field, i: float, j: float, k: float) -> float:
+def within(field: Field, i: float, j: float, k: float) -> float:
     """Value of a field at fractional voxel indices inside its lattice, mm."""
     a, b, c = min(int(i), field.shape[2] - 2), min(int(j), field.shape[1] - 2), min(int(k), field.shape[0] - 2)
     u, v, w = i - a, j - b, k - c
@@ -48,7 +47,7 @@ def _within(field: Field, i: float, j: float, k: float) -> float:
 
 
 @compiled
-def _turned(inverse: Array, x: float, y: float, z: float) -> tuple[float, float, float]:
+def turned(inverse: Array, x: float, y: float, z: float) -> tuple[float, float, float]:
     """A step in mm as steps along the lattice's axes."""
     return (inverse[0, 0] * x + inverse[0, 1] * y + inverse[0, 2] * z,
             inverse[1, 0] * x + inverse[1, 1] * y + inverse[1, 2] * z,
@@ -59,8 +58,8 @@ def _turned(inverse: Array, x: float, y: float, z: float) -> tuple[float, float,
 def trilinear(field: Field, inverse: Array, origin: Array, x: float, y: float, z: float) -> float:
     """Value of a field at one point, mm; the border value beyond the lattice."""
     nz, ny, nx = field.shape
-    i, j, k = _turned(inverse, x - origin[0], y - origin[1], z - origin[2])
-    return _within(field, min(max(i, 0.0), nx - 1.0), min(max(j, 0.0), ny - 1.0), min(max(k, 0.0), nz - 1.0))
+    i, j, k = turned(inverse, x - origin[0], y - origin[1], z - origin[2])
+    return within(field, min(max(i, 0.0), nx - 1.0), min(max(j, 0.0), ny - 1.0), min(max(k, 0.0), nz - 1.0))
 
 
 @compiled
@@ -174,68 +173,6 @@ def floor_of_cells(field: Field) -> State:
 
 
 @compiled
-def find_stop(merged: Field, combined: Field, cells: State, inverse: Array, origin: Array, tips: Array,
-              directions: Array, lengths: Array, zone: float, radius: float) -> Array:
-    """Follow each shaft from its tip to its entry, or to where it comes too near to something.
-
-    Between the zone at the tip and the entry `merged` counts, inside the zone only `combined`. Along a line a distance
-    falls by at most what is travelled, so a place with much room clears an interval on either side of it; places are
-    taken so that the intervals meet. Most are read from the floor of their cell, the narrow ones from the field itself.
-
-    Parameters
-    ----------
-    merged, combined : (z, y, x) mm
-        Distance less margin, smallest over the structures, with and without bones.
-    cells : uint8
-        `floor_of_cells` of `merged`.
-    lengths : (n,) mm
-        Tip to entry.
-
-    Returns
-    -------
-    (n,) mm
-        Distance from the tip at which the shaft is stopped; NaN when it is free all the way.
-    """
-    stops = np.full(len(tips), np.nan)
-    nz, nx, ny = cells.shape
-    last_i, last_j, last_k = nx - 1e-9, ny - 1e-9, nz - 1e-9
-    for n in range(len(tips)):
-        i, j, k = _turned(inverse, tips[n, 0] - origin[0], tips[n, 1] - origin[1], tips[n, 2] - origin[2])
-        di, dj, dk = _turned(inverse, directions[n, 0], directions[n, 1], directions[n, 2])
-        end, s = lengths[n], 0.0
-        begin = min(zone, end)
-        while s < begin:
-            room = _within(combined, min(max(i - s * di, 0.0), last_i), min(max(j - s * dj, 0.0), last_j),
-                           min(max(k - s * dk, 0.0), last_k)) - radius
-            if room < 0.0:
-                stops[n] = s
-                break
-            s += max(room, _LEAST_STEP)
-        if s < begin:
-            continue
-        s, cleared = begin, begin
-        while True:
-            a, b, c = (min(max(i - s * di, 0.0), last_i), min(max(j - s * dj, 0.0), last_j),
-                       min(max(k - s * dk, 0.0), last_k))
-            room = cells[int(c), int(a), int(b)] * CELL_MM - radius
-            if room < _LEAST_STEP:
-                room = _within(merged, a, b, c) - radius
-                if room < 0.0:
-                    stops[n] = s
-                    break
-            if s - room > cleared:
-                s = cleared
-                continue
-            cleared = s + max(room, _LEAST_STEP)
-            if cleared >= end:
-                if s >= end or room >= _LEAST_STEP:
-                    break
-                cleared = end
-            s = min(s + _STRIDE * room, end) if room >= _LEAST_STEP else cleared
-    return stops
-
-
-@compiled
 def least_slack(combined: Field, bones: Field, combined_cells: State, bone_cells: State, inverse: Array,
                 origin: Array, tips: Array, directions: Array, lengths: Array,
                 zone: float) -> tuple[Array, Array, Array, Array]:
@@ -262,29 +199,29 @@ def least_slack(combined: Field, bones: Field, combined_cells: State, bone_cells
     nz, nx, ny = combined_cells.shape
     last_i, last_j, last_k = nx - 1e-9, ny - 1e-9, nz - 1e-9
     for n in range(count):
-        i, j, k = _turned(inverse, tips[n, 0] - origin[0], tips[n, 1] - origin[1], tips[n, 2] - origin[2])
-        di, dj, dk = _turned(inverse, directions[n, 0], directions[n, 1], directions[n, 2])
+        i, j, k = turned(inverse, tips[n, 0] - origin[0], tips[n, 1] - origin[1], tips[n, 2] - origin[2])
+        di, dj, dk = turned(inverse, directions[n, 0], directions[n, 1], directions[n, 2])
         s, least, least_bone, end = 0.0, 1e9, 1e9, lengths[n]
         while True:
             a, b, c = (min(max(i - s * di, 0.0), last_i), min(max(j - s * dj, 0.0), last_j),
                        min(max(k - s * dk, 0.0), last_k))
             free = combined_cells[int(c), int(a), int(b)] * CELL_MM - least
-            if free < _LEAST_STEP:
-                value = _within(combined, a, b, c)
+            if free < LEAST_STEP:
+                value = within(combined, a, b, c)
                 if value < least:
                     least, slack_at[n] = value, s
                 free = value - least
             if s >= zone:
                 room = bone_cells[int(c), int(a), int(b)] * CELL_MM - least_bone
-                if room < _LEAST_STEP:
-                    value = _within(bones, a, b, c)
+                if room < LEAST_STEP:
+                    value = within(bones, a, b, c)
                     if value < least_bone:
                         least_bone, bone_at[n] = value, s
                     room = value - least_bone
                 free = min(free, room)
             if s >= end:
                 break
-            ahead = min(s + max(free, _LEAST_STEP), end)
+            ahead = min(s + max(free, LEAST_STEP), end)
             s = min(ahead, zone) if s < zone <= end else ahead
         slack[n], bone[n] = least, least_bone
     return slack, slack_at, bone, bone_at

@@ -1,10 +1,10 @@
 """How likely each tight margin still holds when the needle is misplaced: curves over the placement error.
 
 The tip and the entry miss independently, each by the placement sigma per axis across the shaft, and the structure's
-surface is known to `surface_sigma`. Where the shaft passes a surface nearest, a fraction f of the way from tip to
-entry, its shift toward that surface is normal with variance sigma^2 ((1 - f)^2 + f^2) + surface_sigma^2. So beside a
-flat surface across the shaft the probability of keeping a margin is one normal distribution function; beside a rounded
-one it is a little too low.
+surface is known to `surface_sigma`. A fraction f of the way from tip to entry the shaft then shifts by (1 - f) times
+the one miss and f times the other, and the margin must hold at every place along it: beside a structure that runs along
+the shaft either end can break it. At every place the surface is taken as flat and as lying on the same side of the
+shaft, so that beside a rounded one the probability is too low, not too high.
 """
 
 from __future__ import annotations
@@ -25,10 +25,18 @@ from targeting.constants import Constant, section
 from targeting.model import CapturePoint, MarginCurve
 from targeting.procedures import Procedure
 
-__all__ = ["MarginRule", "margin_curves", "margin_probability", "margin_rule", "nearest_fraction"]
+__all__ = [
+    "MarginRule", "margin_curves", "margin_probability", "margin_rule", "nearest_fraction", "places_along",
+]
 
 Array = NDArray[np.float64]
 _HALVINGS = 9
+#: Places along a shaft that are looked at beside the nearest one; misses of the tip that are summed.
+_PLACES, _TIP_MISSES = 13, 121
+#: A place nearer to the tip than this share of the shaft does not feel the miss of the entry.
+_NEAR_TIP = 1e-3
+_NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(9)
+_WEIGHTS = _WEIGHTS / np.sqrt(2 * np.pi)
 
 
 @dataclass(frozen=True)
@@ -46,20 +54,39 @@ def margin_rule() -> MarginRule:
     return section(MarginRule, data["margins"], "margins")
 
 
-def margin_probability(slack_mm: float, fraction: float, placement_sigma_mm: float, surface_sigma_mm: float) -> float:
-    """Probability that a clearance keeps its margin.
+def margin_probability(slack_mm: Array, fraction: Array, placement_sigma_mm: float, surface_sigma_mm: float) -> float:
+    """Probability that a clearance keeps its margin at every one of some places along a shaft.
 
     Parameters
     ----------
-    slack_mm : float
-        Clearance as planned less the margin; negative where it is not met.
-    fraction : float
-        Where along the shaft the surface is nearest: 0 at the tip, 1 at the entry.
+    slack_mm : (n,) mm
+        Distance to the structure from each place as planned, less the margin; negative where it is not met.
+    fraction : (n,)
+        The places: 0 at the tip, 1 at the entry.
     placement_sigma_mm, surface_sigma_mm : float
-        Per axis; not both 0.
+        Per axis; the first is not 0.
+
+    Notes
+    -----
+    For a miss of the tip the entry may miss by no more than the least of the places allows: one normal distribution
+    function, summed over the misses of the tip (to 6 sigma) and of the surface.
     """
-    sigma = np.sqrt(placement_sigma_mm**2 * ((1.0 - fraction)**2 + fraction**2) + surface_sigma_mm**2)
-    return float(ndtr(slack_mm / sigma))
+    tip = np.linspace(-6.0, 6.0, _TIP_MISSES)
+    weight = np.exp(-0.5 * tip**2)
+    weight /= weight.sum()
+    inverse = 1.0 / np.maximum(fraction, _NEAR_TIP)
+    # (places, misses of the tip): what is left for the entry's miss, in sigmas, beside the surface's own
+    left = (slack_mm[:, None] / placement_sigma_mm - (1.0 - fraction)[:, None] * tip) * inverse[:, None]
+    surface = (surface_sigma_mm / placement_sigma_mm) * _NODES[:, None, None] * inverse[:, None]
+    kept = ndtr((left - surface).min(axis=1))
+    return float(np.clip(_WEIGHTS @ kept @ weight, 0.0, 1.0))
+
+
+def places_along(boxes: Boxes, entry: Array, tip: Array) -> tuple[Array, Array]:
+    """Places along a shaft, 0 at the tip to 1 at the entry, the nearest to a structure too, and their gaps, mm."""
+    fractions = np.sort(np.append(np.linspace(0.0, 1.0, _PLACES), nearest_fraction(boxes, entry, tip)))
+    points = tip + fractions[:, None] * (entry - tip)
+    return fractions, np.array([boxes.gap(point, point) for point in points])
 
 
 def nearest_fraction(boxes: Boxes, entry: Array, tip: Array) -> float:
@@ -91,8 +118,10 @@ def margin_curves(procedure: Procedure, clearance: Mapping[StructureName, float 
                    if value is not None and name in procedure.margins and name in structures)
     out = []
     for room, name in slack[:int(rule.shown.value)]:
-        place = nearest_fraction(structures[name], entry, tip)
-        points = tuple(CapturePoint(sigma, round(margin_probability(room, place, sigma, rule.surface_sigma.value), 6))
+        fractions, gaps = places_along(structures[name], entry, tip)
+        slack_there = room + gaps - gaps.min()
+        points = tuple(CapturePoint(sigma, round(margin_probability(slack_there, fractions, sigma,
+                                                                    rule.surface_sigma.value), 6))
                        for sigma in procedure.capture.placement_sigmas.values)
         out.append(MarginCurve(name, procedure.margins[name].value, points))
     return tuple(out)

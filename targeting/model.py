@@ -68,6 +68,7 @@ class RejectionReason(StrEnum):
     ENTRY_SIDE = "entry_side"
     TIP_RULE = "tip_rule"
     ACTIVE_TIP_DEPTH = "active_tip_depth"
+    TIP_DEPTH = "tip_depth"
     PARALLELISM = "parallelism"
     HEATED_NERVE = "heated_nerve"
     STRUCTURE_NOT_COMPUTED = "structure_not_computed"

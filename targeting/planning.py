@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -24,6 +26,7 @@ from targeting.sets import second_lesion
 __all__ = ["propose"]
 
 _log = logging.getLogger(__name__)
+_THREADS = min(os.cpu_count() or 1, 4)
 OPEN_END = "the skin over the path is not in the scan; entry and length are unknown, clearances cover the part in view"
 
 
@@ -56,6 +59,20 @@ def _with_set(scene: Scene, meter: ClearanceMeter, placements: tuple[Placement, 
     return placements if both is None else (*kept, both)
 
 
+def _searched(spine: Spine, targets: Sequence[Target], procedure: Procedure, fields: PathFields,
+              meter: ClearanceMeter) -> Iterator[tuple[Target, Proposal]]:
+    """Each target with its answer, in order; they are searched on every processor, none knowing of another."""
+    def answer(target: Target) -> Proposal:
+        scene = Scene(spine, fields, target, procedure)
+        return _answer(scene, meter, search(scene, meter))
+
+    pool = ThreadPoolExecutor(_THREADS)
+    try:
+        yield from zip(targets, pool.map(answer, targets), strict=True)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
 def propose(spine: Spine, targets: Sequence[Target], procedure: Procedure,
             progress: Progress | None = None, volume: Volume | None = None) -> tuple[Proposal, ...]:
     """Search placements for every target.
@@ -77,27 +94,28 @@ def propose(spine: Spine, targets: Sequence[Target], procedure: Procedure,
     """
     say = progress or (lambda words, done: None)
     meter = ClearanceMeter(spine)
+    meter.prepare()
     blocked = {t.id: blocked_by(t, procedure, spine, meter, volume) for t in targets}
     free = [t for t in targets if not blocked[t.id]]
     say("measuring distances", 0.0)
     groups: dict[frozenset[int], list[Target]] = {}
     for target in free:
         groups.setdefault(crossed_by(target, procedure), []).append(target)
-    fields: PathFields | None = None
+    answers: dict[str, Proposal] = {}
+    for crossed in groups:
+        fields = build_fields(spine, groups[crossed], procedure, volume).ready()
+        for target, answer in _searched(spine, groups[crossed], procedure, fields, meter):
+            answers[target.id] = answer
+            say(f"searched {target.nerve_name} {target.side.value}", len(answers) / (len(free) + 1))
     out: list[Proposal] = []
-    for n, target in enumerate(targets):
-        say(f"searching {target.nerve_name} {target.side.value}", (n + 1) / (len(targets) + 1))
+    for target in targets:
         if target.withheld:
             out.append(Proposal(target, ProposalStatus.NONE, target.withheld))
         elif blocked[target.id]:
             refused = blocked[target.id]
             out.append(Proposal(target, ProposalStatus.NONE, refused[0].sentence, (), refused))
         else:
-            crossed = crossed_by(target, procedure)
-            if fields is None or fields.crossed != crossed:
-                fields = build_fields(spine, groups[crossed], procedure, volume)
-            scene = Scene(spine, fields, target, procedure)
-            out.append(_answer(scene, meter, search(scene, meter)))
+            out.append(answers[target.id])
         _log.info("%s: %s, %d placements", target.id, out[-1].status.value, len(out[-1].placements))
     say("placements proposed", 1.0)
     return tuple(out)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -70,6 +71,6 @@ def beats(one: Mapping[str, float], other: Mapping[str, float]) -> bool:
 def differs(scene: Scene, batch: Batch, a: int, other: Batch, b: int) -> bool:
     """Whether two needles are different choices: by angle, or by where they enter the skin."""
     rule = scene.procedure.search
-    angle = np.degrees(np.arccos(np.clip(batch.directions[a] @ other.directions[b], -1.0, 1.0)))
-    apart = np.linalg.norm(batch.entries[a] - other.entries[b])
+    angle = math.degrees(math.acos(min(max(float(batch.directions[a] @ other.directions[b]), -1.0), 1.0)))
+    apart = math.dist(batch.entries_of(np.array([a]))[0], other.entries_of(np.array([b]))[0])
     return bool(angle > rule.different_angle.value or apart > rule.different_entry.value)

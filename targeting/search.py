@@ -91,15 +91,16 @@ def _seeds(scene: Scene, ranked: _Ranked) -> NDArray[np.intp]:
     """Where to walk from: the best, each apart from the others by half of what makes two choices different."""
     rule, batch = scene.procedure.search, ranked.batch
     close = float(np.cos(np.radians(0.5 * rule.different_angle.value)))
+    rows, directions, entries = ranked.rows, batch.directions[ranked.rows], batch.entries_of(ranked.rows)
+    free = np.ones(len(rows), np.bool_)
     chosen: list[int] = []
-    for row in ranked.rows:
-        others = np.array(chosen, dtype=np.intp)
-        near = batch.directions[others] @ batch.directions[row] > close
-        near &= np.linalg.norm(batch.entries[others] - batch.entries[row], axis=1) < 0.5 * rule.different_entry.value
-        if not near.any():
-            chosen.append(int(row))
-        if len(chosen) == _SEEDS:
-            break
+    while free.any() and len(chosen) < _SEEDS:
+        n = int(np.argmax(free))
+        chosen.append(int(rows[n]))
+        near = directions @ directions[n] > close
+        near &= np.linalg.norm(entries - entries[n], axis=1) < 0.5 * rule.different_entry.value
+        free &= ~near
+        free[n] = False
     return np.array(chosen, dtype=np.intp)
 
 
@@ -147,7 +148,7 @@ def _finalists(scene: Scene, meter: ClearanceMeter, batch: Batch, allow_open: bo
         if not all(differs(scene, ranked.batch, row, f.batch, f.row) and not beats(f.objectives, objectives)
                    for f in chosen):
             continue
-        measured = confirm(scene, meter, ranked.batch.entries[row], ranked.batch.tips[row],
+        measured = confirm(scene, meter, ranked.batch.entries_of(np.array([row]))[0], ranked.batch.tips[row],
                            ranked.batch.directions[row], float(ranked.batch.lengths[row]))
         if measured.broken:
             failed += 1

@@ -15,7 +15,7 @@ __all__ = ["across", "capture_assumptions", "capture_curve", "disc_probability",
 
 Array = NDArray[np.float64]
 _REACHES = {ProcedureKind.BLOCK: "the injected volume", ProcedureKind.RF: "an active tip's lesion",
-            ProcedureKind.CRYO: "killing cold"}
+            ProcedureKind.CRYO: "killing cold", ProcedureKind.STIMULATION: "a lead's stimulation"}
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(128)
 
 

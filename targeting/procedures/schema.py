@@ -30,6 +30,7 @@ class ProcedureKind(StrEnum):
     CRYO = "cryo"
     INJECTION = "injection"
     ABLATION = "ablation"
+    STIMULATION = "stimulation"
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,8 @@ class TipRule:
         Least distance of the tip behind the posterior wall of the foramen, mm; only where a nerve's neck is aimed at.
     to_nerve : Constant or None
         Largest distance of the tip from the modelled nerve, mm; None where reaching the target's position is enough.
+    depth : Constant or None
+        Least length from the skin to the tip, mm; None where any depth serves.
     """
 
     zone: Constant
@@ -109,6 +112,7 @@ class TipRule:
     to_target: Constant
     ventral_gap: Constant | None = None
     to_nerve: Constant | None = None
+    depth: Constant | None = None
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import pytest
 from imaging.geometry import Side
 from segmentation.anatomy import Nerve, StructureName
 from segmentation.spine import Spine
-from targeting.model import Proposal, ProposalStatus
+from targeting.model import Proposal, ProposalStatus, RejectionReason
 from targeting.planning import propose
 from targeting.procedures import load_procedure
 from targeting.targets import make_targets
@@ -22,7 +22,7 @@ from tests.targeting.oracle import Voxels, faults
 ALONG_THE_NERVE = (
     "l5-dorsal-ramus-block", "l5-dorsal-ramus-rf", "lumbar-medial-branch-block", "lumbar-medial-branch-rf",
     "lumbar-medial-branch-rf-parasagittal", "lumbar-medial-branch-rf-perpendicular", "lumbar-medial-branch-rf-cooled",
-    "lumbar-medial-branch-cryoneurolysis")
+    "lumbar-medial-branch-cryoneurolysis", "lumbar-medial-branch-pns-lead")
 FLIP = np.array([-1.0, 1.0, 1.0])
 
 
@@ -142,3 +142,23 @@ def test_a_cryoprobe_touches_the_nerve_and_rests_on_bone_with_its_surface() -> N
         assert _nerve_gaps(proposal, pose.tip[None])[0] <= 1.5 + 0.05
         assert carrier.signed(pose.tip[None])[0] > 0.0
         assert pose.needle.diameter_mm > 2.0
+
+
+def test_a_lead_s_introducer_ends_beside_the_nerve_within_two_mm_of_bone_and_deep_enough() -> None:
+    name = "lumbar-medial-branch-pns-lead"
+    spine, proposal, procedure = _spine(name), usual(name), load_procedure(name)
+    assert procedure.nerves == (Nerve.L2,)
+    assert procedure.tip.depth is not None
+    carrier = Voxels(spine.labels == proposal.target.carrier.label, spine.grid)
+    for placement in proposal.placements:
+        pose = placement.needles[0]
+        assert _nerve_gaps(proposal, pose.tip[None])[0] <= 3.0 + 0.05
+        assert 0.0 < carrier.signed(pose.tip[None])[0] <= 2.0
+        assert pose.length_mm is not None
+        assert pose.length_mm >= 20.0
+    deeper = replace(procedure, tip=replace(procedure.tip, depth=replace(procedure.tip.depth, value=90.0)))
+    targets = make_targets(spine, deeper, sides=[Side.LEFT]).targets
+    refused = propose(spine, targets, deeper)[0]
+    assert all(n.length_mm >= 90.0 for p in refused.placements for n in p.needles if n.length_mm is not None)
+    assert any(r.reason is RejectionReason.TIP_DEPTH and r.best is not None and r.best < 90.0
+               for r in refused.rejections)

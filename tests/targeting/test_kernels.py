@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from imaging.volume import Grid
 from targeting.distance import signed_distance
+from targeting.follow import find_stop
 from targeting.kernels import (
     AIR,
     CELL_MM,
@@ -16,7 +17,6 @@ from targeting.kernels import (
     electrode_along,
     find_contact,
     find_exit,
-    find_stop,
     floor_of_cells,
     least_slack,
     sample_many,
@@ -100,6 +100,32 @@ def test_shafts_are_stopped_where_dense_sampling_finds_too_little_room(world: tu
             assert sample(field, grid, tips[n] - stops[n] * directions[n]) < radius + 1e-4
         seen[int(np.isnan(stops[n]))] += 1
     assert min(seen) >= 3
+
+
+@pytest.mark.parametrize("radius", [0.5, 1.5, 2.5])
+def test_shafts_in_bundles_are_judged_as_each_by_itself(world: tuple, radius: float) -> None:
+    """Fans of close neighbours: all of a fan in one call, each needle alone, and dense sampling agree."""
+    grid, combined, bones, tips, directions, lengths = world
+    inverse, origin = _inverse(grid)
+    merged, rng = np.minimum(combined, bones), np.random.default_rng(7)
+    cells = floor_of_cells(merged)
+    fans = np.repeat(tips, 12, axis=0) + rng.normal(0, 0.3, (12 * len(tips), 3))
+    ways = np.repeat(directions, 12, axis=0) + rng.normal(0, 0.03, (12 * len(tips), 3))
+    ways /= np.linalg.norm(ways, axis=1)[:, None]
+    ends = np.repeat(3 * lengths, 12) + rng.uniform(0, 2, 12 * len(tips))
+    together = find_stop(merged, combined, cells, inverse, origin, fans, ways, ends, 3.0, radius)
+    alone = np.concatenate([find_stop(merged, combined, cells, inverse, origin, fans[n:n + 1], ways[n:n + 1],
+                                      ends[n:n + 1], 3.0, radius) for n in range(len(fans))])
+    assert 0.05 < np.isnan(together).mean() < 0.95
+    for n in range(len(fans)):
+        s, points = axis_points(fans[n], ways[n], ends[n])
+        room = np.where(s < 3.0, sample(combined, grid, points), sample(merged, grid, points)) - radius
+        if np.isnan(together[n]) != np.isnan(alone[n]):
+            assert -0.26 < room.min() < 0.0  # missed by either within half the shortest step
+        elif np.isnan(together[n]):
+            assert room.min() >= -0.26
+        else:
+            assert together[n] == pytest.approx(alone[n], abs=1e-9) or room.min() > -0.26
 
 
 def test_the_first_contact_is_found(world: tuple) -> None:

@@ -7,11 +7,13 @@ from functools import cache
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.integrate import quad
+from scipy.stats import norm
 
 from imaging.volume import Grid
 from segmentation.anatomy import StructureName
 from targeting.clearance import ClearanceMeter, boxes_of
-from targeting.margins import margin_curves, margin_probability, margin_rule, nearest_fraction
+from targeting.margins import margin_curves, margin_probability, margin_rule, nearest_fraction, places_along
 from targeting.planning import propose
 from targeting.procedures import load_procedure
 from targeting.targets import make_targets
@@ -33,29 +35,46 @@ def _simulated(mask: NDArray[np.bool_], grid: Grid, need: float, sigma: float, s
     return float((gaps + rng.normal(0, surface, count) >= need).mean())
 
 
-@pytest.mark.parametrize(("sigma", "need"), [(1.0, 3.0), (2.0, 3.0), (2.0, 5.0), (3.0, 1.0)])
-def test_beside_a_flat_wall_the_closed_form_equals_a_simulation(sigma: float, need: float) -> None:
-    """A ridge across the shaft is nearest in one place, a quarter of the way from tip to entry."""
-    grid = Grid((80, 100, 80), np.eye(4))
-    _, j, i = np.indices(grid.shape)
-    ridge = (i >= 46) & (j == 32)
-    boxes = boxes_of(ridge, grid)
-    clearance, place = boxes.gap(ENTRY, TIP), nearest_fraction(boxes, ENTRY, TIP)
-    assert clearance == pytest.approx(5.5)
-    assert place == pytest.approx(0.24, abs=0.02)
-    closed = margin_probability(clearance - need, place, sigma, 0.5)
-    assert closed == pytest.approx(_simulated(ridge, grid, need, sigma, 0.5, 20_000), abs=0.01)
-
-
-def test_beside_a_ball_the_closed_form_is_a_lower_bound() -> None:
+def _wall(name: str) -> tuple[NDArray[np.bool_], Grid]:
+    """A mask beside the shaft from `TIP` to `ENTRY`, and its lattice of 1 mm."""
     grid = Grid((80, 100, 80), np.eye(4))
     k, j, i = np.indices(grid.shape)
-    ball = (i - 52) ** 2 + (j - 40) ** 2 + (k - 40) ** 2 <= 36
-    boxes = boxes_of(ball, grid)
-    clearance, place = boxes.gap(ENTRY, TIP), nearest_fraction(boxes, ENTRY, TIP)
-    closed = margin_probability(clearance - 3.0, place, 2.0, 0.5)
-    simulated = _simulated(ball, grid, 3.0, 2.0, 0.5, 4000)
-    assert simulated - 0.1 < closed < simulated + 0.01
+    return {"ridge": (i >= 46) & (j == 32), "wall": (i >= 46) & (j > 15),
+            "ball": (i - 52) ** 2 + (j - 40) ** 2 + (k - 40) ** 2 <= 36,
+            "tube": (i - 52) ** 2 + (k - 40) ** 2 <= 36}[name], grid
+
+
+def _probability(mask: NDArray[np.bool_], grid: Grid, need: float, sigma: float) -> float:
+    fractions, gaps = places_along(boxes_of(mask, grid), ENTRY, TIP)
+    return margin_probability(gaps - need, fractions, sigma, 0.5)
+
+
+@pytest.mark.parametrize(("sigma", "need"), [(1.0, 3.0), (2.0, 3.0), (2.0, 5.0)])
+def test_beside_a_ridge_across_the_shaft_the_closed_form_equals_a_simulation(sigma: float, need: float) -> None:
+    """It is nearest in one place, a quarter of the way from tip to entry."""
+    mask, grid = _wall("ridge")
+    boxes = boxes_of(mask, grid)
+    assert boxes.gap(ENTRY, TIP) == pytest.approx(5.5)
+    assert nearest_fraction(boxes, ENTRY, TIP) == pytest.approx(0.24, abs=0.02)
+    assert _probability(mask, grid, need, sigma) == pytest.approx(_simulated(mask, grid, need, sigma, 0.5, 20_000),
+                                                                  abs=0.01)
+
+
+@pytest.mark.parametrize(("sigma", "need"), [(1.0, 3.0), (2.0, 3.0), (2.0, 5.0), (5.0, 1.0)])
+def test_along_a_wall_either_end_can_break_a_margin(sigma: float, need: float) -> None:
+    """Both ends of the shaft must stay clear of one plane: a product, averaged over the plane's own place."""
+    def both(w: float) -> float:
+        return float(norm.pdf(w / 0.5) / 0.5 * norm.cdf((5.5 - need - w) / sigma) ** 2)
+
+    mask, grid = _wall("wall")
+    assert _probability(mask, grid, need, sigma) == pytest.approx(quad(both, -4, 4)[0], abs=0.01)
+
+
+@pytest.mark.parametrize(("name", "below"), [("ball", 0.02), ("tube", 0.06)])
+def test_beside_a_rounded_surface_the_closed_form_is_a_lower_bound(name: str, below: float) -> None:
+    mask, grid = _wall(name)
+    simulated = _simulated(mask, grid, 3.0, 2.0, 0.5, 4000)
+    assert simulated - below < _probability(mask, grid, 3.0, 2.0) < simulated + 0.01
 
 
 @cache
