@@ -293,7 +293,7 @@ class ClearanceMeter:
         """Why there is no clearance to a structure."""
         structure = self.spine.structures.get(name)
         if structure is None:
-            return "not computed: nothing looked for it"
+            return "nothing looked for it"
         return structure.reason if structure.mask is None else "none of it is in view"
 
     def clearances(self, entry: Array, tip: Array, radius_mm: float

@@ -57,7 +57,8 @@ class Limit:
     def sentence(self, value: float, *, best: bool) -> str:
         """The words for a broken limit; `best` when `value` is the nearest of many needles."""
         bound = 0.0 if self.bound is None else self.bound
-        return self.words.format(value=value, bound=bound, miss=abs(value - bound), best=" at best" if best else "")
+        words = self.words.format(value=value, bound=bound, miss=abs(value - bound), best=" at best" if best else "")
+        return words.replace("inf mm", "too far")
 
     def broken(self, value: float) -> Rejection:
         """This limit, broken by one needle with `value`."""

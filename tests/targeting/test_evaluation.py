@@ -15,6 +15,7 @@ from imaging.geometry import Side, to_world
 from segmentation.anatomy import Nerve, StructureName
 from segmentation.spine import NerveCourse, Spine
 from targeting.evaluation import Evaluator
+from targeting.limits import Limit
 from targeting.model import Evaluation, PlacementKind, Proposal, ProposalStatus, RejectionReason, Target
 from targeting.planning import propose
 from targeting.procedures import Procedure, ProcedureKind, load_procedure
@@ -273,3 +274,10 @@ def test_clearances_to_masks_are_no_kinder_than_to_their_meshes() -> None:
                 least = min(least, float(squared.get()) ** 0.5)
             said = placement.clearance_mm[name] + 0.5 * pose.needle.diameter_mm
             assert -0.25 * grid.spacing.max() - 0.02 < least - said < 0.6 * np.linalg.norm(grid.spacing)
+
+
+def test_what_lies_beyond_measuring_is_said_without_infinity() -> None:
+    limit = Limit(RejectionReason.TIP_RULE, 1.0, "the tip lies {value:.1f} mm off the bone{best}, {bound:.1f} allowed")
+    broken = limit.broken(np.inf)
+    assert broken.sentence == "the tip lies too far off the bone, 1.0 allowed"
+    assert broken.best is None
