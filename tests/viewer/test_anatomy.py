@@ -167,7 +167,7 @@ def test_a_landmark_is_put_at_the_cross_hair_and_its_course_follows(panel: Revie
     tab.landmark.activated.emit(row)
     np.testing.assert_allclose(panel.session.crosshair, old)
     coronal = panel.flat.ortho.views[PlaneName.CORONAL]
-    click(qtbot, coronal, coronal.place_of(old + np.array([0.0, 0.0, 4.0])))
+    click(qtbot, coronal, coronal.place_of(old + np.array([0.0, 0.0, 8.0])))
     here, before = panel.session.crosshair, {p.target.id: p.target.position for p in panel.session.proposals}
     assert tab.vertebra.currentText() == "L4", "the cross-hair has left the bone whose landmark it is"
     seen: list[str] = []
