@@ -1,7 +1,8 @@
 """Contact sheets for docs/: every picture of a report on one page, so that a wrong target is seen in one second.
 
 ``python -m benchmarks.contact_sheets`` makes them from the plans that `make validate` left in ``out/validate``, and the
-pages of five targets each of two scans: down the barrel, the needle's plane and the bones.
+pages of five targets each of two scans: down the barrel, the needle's plane and the bones. Plans of other procedures
+have no report until `nerveplan report` draws it.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from benchmarks.cases import DOCS, work_folder
 __all__ = ["contact_sheet", "main"]
 
 _CT = "Scan: TotalSegmentator dataset, Wasserthal et al., CC BY 4.0."
-_SHEETS = {"s0015": _CT, "s0028": _CT, "s0015_rf": _CT, "phantom": "Synthetic phantom."}
+_SHEETS = {"s0015": _CT, "s0028": _CT, "s0015_lumbar-medial-branch-rf": _CT, "phantom": "Synthetic phantom."}
 _FIVE = ("s0015", "s0028")
 _PER_TARGET = 6  # down the barrel, AP, lateral, axial, needle plane, bones
 _SHOWN = (0, 4, 5)
@@ -72,8 +73,12 @@ def contact_sheet(pictures: Sequence[Image.Image], name: str, credit: str, *, co
 def main() -> None:
     """Make the sheets of the plans that are there, the pages of five targets and the picture of the README."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", default=list(_SHEETS), choices=[[], *_SHEETS], help="plans; all of them")
-    for name in parser.parse_args().names:
+    parser.add_argument("names", nargs="*", metavar="PLAN", help=f"of {', '.join(_SHEETS)}; all of them")
+    named = parser.parse_args().names or list(_SHEETS)
+    unknown = [name for name in named if name not in _SHEETS]
+    if unknown:
+        parser.error(f"no sheet of {', '.join(unknown)}; say {', '.join(_SHEETS)}")
+    for name in named:
         targets = _targets(work_folder() / name / "report.html")
         credit = _SHEETS[name]
         print(contact_sheet([p for t in targets for p in t], f"sheet_{name}", credit, columns=_PER_TARGET, tile=240))
