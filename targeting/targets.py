@@ -200,7 +200,7 @@ def make_targets(spine: Spine, procedure: Procedure, nerves: Sequence[Nerve] | N
     sides : sequence of Side or None
         None asks for both.
     volume : Volume or None
-        The scan, where its values may be used: joint spaces and sacral foramina are looked for in it.
+        The scan, where its values may be used: joint spaces are looked for in it.
 
     Raises
     ------
