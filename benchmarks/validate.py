@@ -14,6 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from benchmarks.cases import DATA, DOCS, Run, commit, nerveplan, read_json, run_module, score, work_folder
 from benchmarks.checks import Check
 from planner.loading import load_plan
@@ -111,6 +113,27 @@ def procedures() -> Iterator[Check]:
             yield _faults(f"{scan} {procedure}", score("check_paths.py", out))
 
 
+def engine() -> Iterator[Check]:
+    """Labels and landmarks of the plans above against labels the network never saw and against the readers, pooled."""
+    _plan("tptbox_l3", DATA / "ct/tptbox_l3.nii.gz")
+    for name, labels, bound, options in (
+            ("verse014", "verse014_verse", "0.90", ("--all", "--match", "overlap")),
+            ("tptbox_l3", "tptbox_l3_vert", "0.90", ("--match", "overlap")),
+            ("ts_example", "ts_example_totalsegmentator", "0.85",
+             ("--ref-scheme", "totalsegmentator", "--levels", "L1", "L2", "L3", "L4", "L5"))):
+        said = score("score_labels.py", work_folder() / name / "labels.nii.gz", DATA / f"labels/{labels}.nii.gz",
+                     "--dice", bound, "--no-extra", *options)
+        yield Check(f"{name}: mean Dice at least {bound} and no extra level", said.code == 0, said.last_line)
+    errors: list[float] = []
+    for name in ("s0015", "s0028"):
+        gold = DATA / f"landmarks/{name}.json"
+        said = score("score_landmarks.py", work_folder() / name / "plan.json", gold, "--json")
+        errors += json.loads(said.last_line)["errors_mm"].values()
+    mean, p95 = float(np.mean(errors)), float(np.percentile(errors, 95))
+    yield Check("SAP/TP junction of s0015 and s0028 pooled: mean at most 2.0 mm, P95 at most 4.0 mm",
+                mean <= 2.0 and p95 <= 4.0, f"n {len(errors)}, mean {mean:.2f}, P95 {p95:.2f} mm; readers 2.2 / 4.1")
+
+
 def cropped_fields() -> Iterator[Check]:
     """Fields of view without skin, without levels, with scouts; each must say what it cannot tell."""
     out, run = _plan("verse014", DATA / "ct/verse014.nii.gz")
@@ -201,6 +224,9 @@ def cost() -> Iterator[Check]:
     total, peak = run["seconds"], run["peak_memory_mb"]
     yield Check("s0015 from file to report under 120 s and 4 GB", total < 120 and peak < 4096,
                 f"{total:.0f} s, {peak:.0f} MB; " + ", ".join(f"{s['name']} {s['seconds']} s" for s in run["stages"]))
+    anatomy = sum(stage["seconds"] for stage in run["stages"] if stage["name"] in ("segmenting", "anatomy"))
+    yield Check("s0015: segmentation, landmarks and structures within 30 s and 3 GB", anatomy <= 30 and peak < 3072,
+                f"{anatomy:.1f} s, {peak:.0f} MB")
 
 
 def session() -> Iterator[Check]:
@@ -215,7 +241,7 @@ def session() -> Iterator[Check]:
 
 
 SECTIONS = {section.__name__: section for section in (
-    landmarks_and_paths, procedures, cropped_fields, refusals, label_maps, invariance, session, cost)}
+    landmarks_and_paths, procedures, cropped_fields, engine, refusals, label_maps, invariance, session, cost)}
 
 
 def _title(name: str) -> str:
