@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from benchmarks.cases import DOCS, commit
+from benchmarks.cases import commit, write_page
 from planner.locking import BusyError, ConflictError
 from planner.review import Review
 from planner.verifying import verify_folder
@@ -174,7 +174,6 @@ def main() -> int:
         lost = two_writers(folder, asked.edits)
     counts = ", ".join(f"{count} {word}" for word, count in sorted(killed.outcomes.items()))
     lines = [
-        "# Reliability", "",
         f"Commit {build}, {began:%Y-%m-%d %H:%M} UTC, by `python -m benchmarks.reliability --saves "
         f"{asked.saves} --edits {asked.edits}`.", "",
         "| what | asked | lost or altered |", "|---|---|---|",
@@ -183,7 +182,7 @@ def main() -> int:
         f"{len(killed.trouble)} |",
         f"| two processes editing the same plan | {2 * asked.edits} edits | {len(lost)} |", ""]
     lines += [f"* {words}" for words in (*killed.trouble, *lost)]
-    (DOCS / "reliability.md").write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
+    write_page("reliability.md", lines)
     print("\n".join(lines))
     return int(bool(killed.trouble or lost))
 
