@@ -10,13 +10,20 @@ SYSTEM_PACKAGES := libgl1 libegl1 libosmesa6 libglx-mesa0 libxrender1 libxt6 lib
   libxcb-cursor0 libxcb-icccm4 libxcb-image0 libxcb-keysyms1 libxcb-randr0 libxcb-render-util0 libxcb-shape0 \
   libxcb-xinerama0 libxcb-xfixes0
 
-.PHONY: demo test check validate bench clean
+.PHONY: demo test test-record test-rest check validate bench clean
 
 demo: $(VENV)/.run-ready
 	env -u DISPLAY $(BIN)/nerveplan demo --out out/demo
 
 test: $(VENV)/.dev-ready check
-	env -u DISPLAY $(BIN)/python -m pytest -q
+	$(MAKE) --no-print-directory -j2 test-record test-rest
+
+# Two halves side by side: the record and its window, and everything else.
+test-record: $(VENV)/.dev-ready
+	env -u DISPLAY $(BIN)/python -m pytest -q tests/planner tests/viewer
+
+test-rest: $(VENV)/.dev-ready
+	env -u DISPLAY $(BIN)/python -m pytest -q --ignore=tests/planner --ignore=tests/viewer
 
 check: $(VENV)/.dev-ready
 	$(BIN)/ruff check .
