@@ -25,6 +25,9 @@ from planner.exit_codes import ExitCode
 
 pytest.importorskip("distributed")
 
+FINISHED = "[0-9a-f]*/run.json"
+"""Run records of finished studies; a plain `*` would also find the hidden folders that are still being written."""
+
 
 def magnetic_resonance(path: Path, seed: int) -> None:
     """An image that is read and not planned on: quick to abstain from."""
@@ -105,11 +108,11 @@ def test_a_batch_killed_in_the_middle_goes_on_without_loss_or_double(tmp_path: P
     command = [sys.executable, "-m", "planner", "batch", str(root), "--out", str(out), "--workers", "1"]
     with subprocess.Popen(command, cwd=Path(__file__).parents[2], start_new_session=True, stdout=subprocess.DEVNULL,
                           stderr=subprocess.DEVNULL) as process:
-        end = time.monotonic() + 120
-        while not list(out.glob("*/plan.json")) and time.monotonic() < end:
+        end = time.monotonic() + 240
+        while not list(out.glob(FINISHED)) and time.monotonic() < end:
             time.sleep(0.02)
         os.killpg(process.pid, signal.SIGKILL)
-    before = {path.parent.name: path.read_bytes() for path in out.glob("[0-9a-f]*/run.json")}
+    before = {path.parent.name: path.read_bytes() for path in out.glob(FINISHED)}
     assert 0 < len(before) < 4
     waiting = batch_status(out).counts
     assert waiting == {"abstained": len(before), "waiting": 4 - len(before)}
