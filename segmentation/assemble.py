@@ -22,7 +22,7 @@ from segmentation.frames import FrameFit
 from segmentation.labels import IMPORTED_LABELS
 from segmentation.landmarks import BoneLandmarks, Cortex, find_presacral, find_sacral
 from segmentation.nerves import ala_course, carried_nerve, medial_branch_course
-from segmentation.population import shape_findings, unusual_sizes
+from segmentation.population import neighbour_turns, shape_findings, unusual_sizes
 from segmentation.quality import Quality, judge_bone
 from segmentation.spine import (
     NerveCourse,
@@ -81,7 +81,8 @@ def build_spine(segmentation: Segmentation, volume: Volume | None = None, body: 
     structures = _structures(segmentation, bones, volume, body)
     vertebrae = tuple(_vertebra(segmentation, bone) for bone in bones)
     unusual = unusual_sizes(vertebrae, _volumes(bones))
-    quality = {bone.name: judge_bone(bone, bone.name in unusual) for bone in bones}
+    turns = neighbour_turns(vertebrae)
+    quality = {bone.name: judge_bone(bone, bone.name in unusual, turns.get(bone.name, 0.0)) for bone in bones}
     vertebrae = tuple(replace(v, quality=quality[v.name].value) for v in vertebrae)
     findings = (*segmentation.findings, *_bone_findings(bones), *shape_findings(vertebrae, _volumes(bones)),
                 *_quality_findings(quality),

@@ -14,7 +14,7 @@ from segmentation.anatomy import Level
 from segmentation.constants import constants
 from segmentation.spine import Vertebra
 
-__all__ = ["curve_degrees", "rotation_degrees", "shape_findings", "unusual_sizes"]
+__all__ = ["curve_degrees", "neighbour_turns", "rotation_degrees", "shape_findings", "unusual_sizes"]
 
 
 def shape_findings(vertebrae: Sequence[Vertebra], volume_ml: Mapping[str, float]) -> list[Finding]:
@@ -76,6 +76,24 @@ def rotation_degrees(vertebrae: Sequence[Vertebra]) -> dict[str, float]:
     left = np.cross(behind, up)
     return {name: math.degrees(math.atan2(float(f.posterior @ left), float(f.posterior @ behind)))
             for name, f in frames.items()}
+
+
+def neighbour_turns(vertebrae: Sequence[Vertebra]) -> dict[str, float]:
+    """Axial rotation of each vertebra against the mean of the next above and below, degrees, toward the left positive.
+
+    One vertebra turned alone is the mark of a frame led astray by one-sided bone; a curve turns its neighbours along.
+    """
+    frames = [v.frame for v in vertebrae]
+    out = {}
+    for n, v in enumerate(vertebrae):
+        beside = [f for f in (*frames[max(n - 1, 0):n], *frames[n + 1:n + 2]) if f is not None]
+        if v.frame is not None and beside:
+            behind = np.sum([f.posterior for f in beside], axis=0)
+            up = v.frame.superior
+            behind = unit(behind - np.dot(behind, up) * up)
+            turn = math.atan2(float(v.frame.posterior @ np.cross(behind, up)), float(v.frame.posterior @ behind))
+            out[v.name] = math.degrees(turn)
+    return out
 
 
 def _curve_findings(vertebrae: Sequence[Vertebra]) -> list[Finding]:

@@ -72,13 +72,15 @@ def _apart(points: Mapping[LandmarkName, float]) -> float | None:
     return float(np.median(list(points.values()))) if len(points) > 1 else None
 
 
-def judge_bone(bone: Bone, unusual: bool) -> Quality:
+def judge_bone(bone: Bone, unusual: bool, turned_deg: float) -> Quality:
     """Check one vertebra.
 
     Parameters
     ----------
     unusual : bool
         Its size or its spacing lies outside the population (`segmentation.population` says by how much).
+    turned_deg : float
+        Axial rotation against its neighbours, degrees; 0 without any.
     """
     c = constants("population")["quality"]
     failed: list[tuple[float, str]] = []
@@ -94,6 +96,8 @@ def judge_bone(bone: Bone, unusual: bool) -> Quality:
         failed.append((float(c["handles"]), f"{handles} holes through the mask, 1 is usual: ragged bone or mask"))
     if unusual:
         failed.append((float(c["unusual"]), "size or spacing outside the population"))
+    if abs(turned_deg) > float(c["turned_max_deg"]):
+        failed.append((float(c["turned"]), f"frame turned {abs(turned_deg):.0f} degrees against its neighbours"))
     apart = asymmetry_mm(bone)
     if apart is not None and apart > float(c["asymmetry_max_mm"]):
         failed.append((float(c["asymmetry"]), f"left and right landmarks {apart:.0f} mm from mirror images"))

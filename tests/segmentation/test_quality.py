@@ -8,12 +8,15 @@ import numpy as np
 import pytest
 
 from imaging.findings import FindingCode
+from imaging.geometry import VertebralFrame, to_world
 from imaging.volume import Grid
 from sample_data.phantom import Phantom
 from segmentation.anatomy import LandmarkName
 from segmentation.bones import Bone, fitted_bones
+from segmentation.frames import vertebral_frame
 from segmentation.labels import import_labels
 from segmentation.landmarks import find_presacral
+from segmentation.population import neighbour_turns
 from segmentation.quality import asymmetry_mm, handle_count, judge_bone
 from segmentation.spine import Spine
 
@@ -46,7 +49,7 @@ def test_ways_through_a_solid_are_counted() -> None:
 
 def test_a_clean_vertebra_has_one_way_through_and_nothing_said(bone: Bone) -> None:
     assert handle_count(bone.mask) == 1
-    quality = judge_bone(bone, False)
+    quality = judge_bone(bone, False, 0.0)
     assert quality.value == 1.0
     assert quality.words == ()
 
@@ -64,7 +67,7 @@ def test_each_fault_is_said(bone: Bone) -> None:
         (replace(bone, fit=replace(bone.fit, frame=None)), False), "holes through": (replace(bone, mask=ragged), False),
         "population": (bone, True), "two landmark methods": (replace(bone, points=apart), False)}
     for words, (faulty, unusual) in faults.items():
-        quality = judge_bone(faulty, unusual)
+        quality = judge_bone(faulty, unusual, 0.0)
         assert quality.value < 0.95
         assert any(words in said for said in quality.words)
 
@@ -80,9 +83,43 @@ def test_a_side_that_is_misplaced_shows_as_asymmetry(bone: Bone) -> None:
     moved = {name: replace(point, position=point.position + up * name.value.endswith("left"))
              for name, point in bone.points.landmarks.items()}
     tilted = replace(bone, points=replace(bone.points, landmarks=moved))
-    assert any("mirror images" in said for said in judge_bone(tilted, False).words)
+    assert any("mirror images" in said for said in judge_bone(tilted, False, 0.0).words)
     few = {LandmarkName.SAP_TIP_LEFT: bone.points.landmarks[LandmarkName.SAP_TIP_LEFT]}
     assert asymmetry_mm(replace(bone, points=replace(bone.points, landmarks=few))) is None
+
+
+def turned(frame: VertebralFrame, degrees: float) -> VertebralFrame:
+    a = np.radians(degrees)
+    return VertebralFrame.from_axes(frame.origin, np.cos(a) * frame.posterior + np.sin(a) * frame.left, frame.superior)
+
+
+def test_a_frame_turned_against_its_neighbours_is_doubted(phantom_spine: Spine, bone: Bone) -> None:
+    chain = phantom_spine.vertebrae
+    straight = neighbour_turns(chain)
+    assert max(abs(angle) for angle in straight.values()) < 3.0
+    at = next(n for n, v in enumerate(chain) if v.name == "L3")
+    frame = chain[at].frame
+    assert frame is not None
+    for degrees in (-16.0, 16.0):
+        found = neighbour_turns([*chain[:at], replace(chain[at], frame=turned(frame, degrees)), *chain[at + 1:]])
+        assert found["L3"] - straight["L3"] == pytest.approx(degrees, abs=0.5)
+        assert found["L2"] - straight["L2"] == pytest.approx(-degrees / 2, abs=0.5)
+        quality = judge_bone(bone, False, found["L3"])
+        assert quality.value == 0.5
+        assert any("turned 1" in said and "against its neighbours" in said for said in quality.words)
+    assert neighbour_turns(chain[at:at + 1]) == {}
+
+
+def test_a_block_of_bone_on_one_side_that_turns_the_frame_is_told(phantom: Phantom, phantom_grid: Grid,
+                                                                   phantom_spine: Spine) -> None:
+    true = VertebralFrame(*(np.asarray(part) for part in phantom.frames["L5"]))
+    k, j, i = np.indices(phantom.labels.shape)
+    local = true.to_local(to_world(phantom_grid, np.stack([i, j, k], -1).astype(float)))
+    beside = np.all((local >= (15, -30, -20)) & (local <= (36, 12, 6)), axis=-1)
+    fit = vertebral_frame((phantom.labels == 24) | beside, phantom_grid)
+    assert fit.frame is not None
+    chain = [replace(v, frame=fit.frame) if v.name == "L5" else v for v in phantom_spine.vertebrae]
+    assert abs(neighbour_turns(chain)["L5"]) > 10.0
 
 
 def test_the_quality_reaches_the_vertebra_and_the_findings(phantom_spine: Spine) -> None:
