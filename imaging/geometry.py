@@ -44,10 +44,10 @@ class Side(Enum):
 
 
 def unit(vector: ArrayLike) -> Array:
-    """(3,) vector scaled to length 1; a zero vector is a ValueError."""
+    """(..., 3) vectors scaled to length 1; a zero vector among them is a ValueError."""
     v = np.asarray(vector, dtype=np.float64)
-    length = float(np.linalg.norm(v))
-    if not length > 0:
+    length = np.linalg.norm(v, axis=-1, keepdims=True)
+    if not (length > 0).all():
         raise ValueError("a zero vector has no direction")
     return np.asarray(v / length)
 

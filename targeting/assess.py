@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, fields
 import numpy as np
 from numpy.typing import NDArray
 
+from imaging.geometry import unit
 from segmentation.anatomy import StructureName
 from targeting.angles import oblique_tilt
 from targeting.candidates import Needles
@@ -383,12 +384,10 @@ def robustness(scene: Scene, batch: Batch, which: NDArray[np.intp]) -> Array:
     rule = scene.procedure.search
     tips, lengths = batch.tips[which], batch.lengths[which]
     u = batch.directions[which]
-    first = scene.frame.left - (u @ scene.frame.left)[:, None] * u
-    first /= np.linalg.norm(first, axis=1)[:, None]
+    first = unit(scene.frame.left - (u @ scene.frame.left)[:, None] * u)
     second = np.cross(u, first)
     miss = np.hypot(rule.entry_error.value / np.maximum(lengths, 1.0), np.tan(np.radians(rule.angle_error.value)))
     a = np.linspace(0, 2 * np.pi, _TURNS, endpoint=False)[:, None]
-    turned = u[:, None] + miss[:, None, None] * (np.cos(a) * first[:, None] + np.sin(a) * second[:, None])
-    turned /= np.linalg.norm(turned, axis=2, keepdims=True)
+    turned = unit(u[:, None] + miss[:, None, None] * (np.cos(a) * first[:, None] + np.sin(a) * second[:, None]))
     kept = is_free(scene, np.repeat(tips, _TURNS, axis=0), turned.reshape(-1, 3), np.repeat(lengths, _TURNS))
     return np.asarray(kept.reshape(-1, _TURNS).mean(axis=1))

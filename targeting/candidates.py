@@ -62,11 +62,6 @@ class Needles:
         return Needles(np.ascontiguousarray(self.points[which]), np.ascontiguousarray(self.directions[which]))
 
 
-def _units(vectors: Array) -> Array:
-    """(..., 3) vectors at unit length."""
-    return np.asarray(vectors / np.linalg.norm(vectors, axis=-1, keepdims=True))
-
-
 def _preferred(scene: Scene) -> Array:
     oblique, tilt = scene.band.oblique_preferred.value, scene.band.tilt_preferred.value
     return direction_from_angles(scene.frame, scene.target.side, oblique, tilt)
@@ -128,8 +123,7 @@ def _electrode_batch(scene: Scene, fine: bool, divide: int) -> Needles:
     limit = scene.electrode.parallel_limit.value + _CONE_BEYOND_DEG
     tried = _FINE if fine else _COARSE
     u = _cone(along, normal, scene.target.side.sign, limit, tried.cone_step / divide)
-    away = normal - (u @ normal)[:, None] * u
-    away /= np.linalg.norm(away, axis=1)[:, None]
+    away = unit(normal - (u @ normal)[:, None] * u)
     across = scene.target.side.sign * np.cross(u, away)
     axes = (_range(*tried.off, tried.off_step / divide),
             _range(-tried.across, tried.across, tried.across_step / divide),
@@ -189,13 +183,13 @@ def around(scene: Scene, needles: Needles, angle_deg: float, shift_mm: float) ->
     """
     u = needles.directions
     lateral, side = scene.frame.lateral(scene.target.side), scene.target.side
-    first = _units(lateral - (u @ lateral)[:, None] * u)
+    first = unit(lateral - (u @ lateral)[:, None] * u)
     second = side.sign * np.cross(u, first)
     a = np.linspace(0, 2 * np.pi, 8, endpoint=False)[:, None]
     turn = np.tan(np.radians(angle_deg)) * (np.cos(a) * first[:, None] + np.sin(a) * second[:, None])
     axes = np.stack([first, second, u], axis=1)
     shift = shift_mm * np.stack([-axes, axes], axis=2).reshape(-1, 6, 3)
     points, directions = (np.repeat(part[:, None], 15, axis=1) for part in (needles.points, u))
-    directions[:, 1:9] = _units(u[:, None] + turn)
+    directions[:, 1:9] = unit(u[:, None] + turn)
     points[:, 9:] += shift
     return Needles(points.reshape(-1, 3), directions.reshape(-1, 3))

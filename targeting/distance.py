@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from targeting.compiled import compiled
 
-__all__ = ["distance_to", "ellipsoid_reach", "signed_distance"]
+__all__ = ["distance_to", "ellipsoid_reach", "near_distance", "signed_distance"]
 
 Field = NDArray[np.float32]
 
@@ -133,6 +133,24 @@ def _about(mask: NDArray[np.bool_], spacing: NDArray[np.float64], reach_mm: floa
     return out[0], out[1], out[2]
 
 
+def near_distance(mask: NDArray[np.bool_], spacing: NDArray[np.float64], cap_mm: float, depth_mm: float
+                  ) -> tuple[Field, tuple[slice, slice, slice]]:
+    """`signed_distance` where it is less than `cap_mm`, and the (z, y, x) slices that cut it out of the lattice.
+
+    Parameters
+    ----------
+    mask : (z, y, x) bool
+        Not empty.
+    spacing : (3,) mm along x, y, z
+    """
+    near, own = _about(mask, spacing, cap_mm), _about(mask, spacing, 0.0)
+    field = distance_to(mask[near], spacing, cap_mm)
+    within = tuple(slice(o.start - n.start, o.stop - n.start) for o, n in zip(own, near, strict=True))
+    part = mask[own]
+    field[within][part] = -distance_to(~part, spacing, depth_mm)[part]
+    return field, near
+
+
 def signed_distance(mask: NDArray[np.bool_], spacing: NDArray[np.float64], cap_mm: float, depth_mm: float) -> Field:
     """Field with its zero on the mask's voxel faces: positive outside (to `cap_mm`), negative inside (to `depth_mm`).
 
@@ -147,11 +165,8 @@ def signed_distance(mask: NDArray[np.bool_], spacing: NDArray[np.float64], cap_m
     """
     field = np.full(mask.shape, cap_mm, np.float32)
     if mask.any():
-        near = _about(mask, spacing, cap_mm)
-        field[near] = distance_to(mask[near], spacing, cap_mm)
-        own = _about(mask, spacing, 0.0)
-        part = mask[own]
-        field[own][part] = -distance_to(~part, spacing, depth_mm)[part]
+        near, cut = near_distance(mask, spacing, cap_mm, depth_mm)
+        field[cut] = near
     return field
 
 

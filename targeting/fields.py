@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,7 +26,7 @@ from segmentation.anatomy import StructureName
 from segmentation.spine import Spine
 from targeting.angles import direction_grid
 from targeting.clearance import Boxes, boxes_of
-from targeting.distance import signed_distance
+from targeting.distance import near_distance, signed_distance
 from targeting.kernels import INSIDE, OPEN, find_exit, floor_of_cells
 from targeting.model import Target
 from targeting.procedures import Procedure
@@ -42,6 +42,25 @@ _DEPTH_CAP_MM = 6.0
 _FINEST_MM = 0.65
 _HULL_STEP_DEG = 5.0
 _THREADS = min(os.cpu_count() or 1, 4)
+
+
+@dataclass(frozen=True, eq=False)
+class NearField:
+    """Signed distance to one structure, cut out of the lattice where it is less than `FIELD_CAP_MM`.
+
+    Attributes
+    ----------
+    distance : (z, y, x) float32, mm
+    cut : (z, y, x) slices
+    """
+
+    distance: NDArray[np.float32]
+    cut: tuple[slice, slice, slice]
+
+    @property
+    def low(self) -> Array:
+        """(3,) i, j, k on the lattice of the first value here."""
+        return np.array([float(c.start) for c in self.cut[::-1]])
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +82,8 @@ class PathFields:
         the CT shows.
     foramen : (z, y, x) float32, mm
         Signed distance to the contents of the foramina.
+    near : mapping
+        Signed distance to each of `structures` that has a voxel here.
     unlabelled : Boxes
         Bone that only the CT shows.
     state : (z, y, x) uint8
@@ -79,6 +100,7 @@ class PathFields:
     structures: tuple[StructureName, ...]
     bones: NDArray[np.float32]
     foramen: NDArray[np.float32]
+    near: Mapping[StructureName, NearField]
     unlabelled: Boxes
     state: NDArray[np.uint8]
     labels: NDArray[Any]
@@ -169,6 +191,25 @@ def _measure(mask: NDArray[np.bool_], grid: Grid) -> NDArray[np.float32] | None:
     return signed_distance(mask, grid.spacing, FIELD_CAP_MM, _DEPTH_CAP_MM) if mask.any() else None
 
 
+def _measure_near(mask: NDArray[np.bool_], grid: Grid) -> NearField | None:
+    """Signed distance about a mask; None when it is empty here."""
+    return NearField(*near_distance(mask, grid.spacing, FIELD_CAP_MM, _DEPTH_CAP_MM)) if mask.any() else None
+
+
+def _combine(near: Mapping[StructureName, NearField], names: Sequence[StructureName], shape: tuple[int, int, int],
+             procedure: Procedure) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    """`PathFields.combined` and `PathFields.owner`."""
+    margins = {name: np.float32(procedure.margins[name].value) for name in near}
+    # beyond the cap nothing is known but that every structure is at least so far away
+    combined = np.full(shape, FIELD_CAP_MM - max(margins.values(), default=0.0), np.float32)
+    owner = np.full(shape, 255, np.uint8)
+    for name, field in near.items():
+        slack, least, mine = field.distance - margins[name], combined[field.cut], owner[field.cut]
+        closer = slack < least
+        least[closer], mine[closer] = slack[closer], names.index(name)
+    return combined, owner
+
+
 def _unlabelled_bone(values: NDArray[np.float32], bones: NDArray[np.float32], state: NDArray[np.uint8],
                      rule: UnlabelledBone, voxel_mm3: float) -> NDArray[np.bool_]:
     """Dense matter inside the body that no label holds: iliac bones and ribs of an engine that only knows vertebrae."""
@@ -202,26 +243,21 @@ def build_fields(spine: Spine, targets: Sequence[Target], procedure: Procedure,
     thin = tuple(slice(c.start, c.stop, n) for c, n in zip(cut, stride, strict=True))
     labels = np.ascontiguousarray(axes.apply(spine.labels)[thin])
     grid = Grid(labels.shape, affine)
-    combined = np.full(grid.shape, FIELD_CAP_MM, np.float32)
-    owner = np.full(grid.shape, 255, np.uint8)
-    foramen = np.full(grid.shape, FIELD_CAP_MM, np.float32)
     masks = {name: spine.structures[name].mask for name in procedure.margins if name in spine.structures}
     known = {name: axes.apply(mask)[thin] for name, mask in masks.items() if mask is not None}
     names = tuple(known)
     with ThreadPoolExecutor(_THREADS) as pool:
         later = pool.submit(_measure, labels > 0, grid)
         passed = pool.submit(_measure, (labels > 0) & ~np.isin(labels, list(crossed)), grid) if crossed else later
-        for index, distance in enumerate(pool.map(lambda part: _measure(part, grid), known.values())):
-            if distance is None:
-                continue
-            if names[index] is StructureName.FORAMEN_CONTENTS:
-                foramen = distance.copy()
-            distance -= np.float32(procedure.margins[names[index]].value)
-            closer = distance < combined
-            combined[closer] = distance[closer]
-            owner[closer] = index
+        measured_near = zip(names, pool.map(lambda part: _measure_near(part, grid), known.values()), strict=True)
+        near = {name: field for name, field in measured_near if field is not None}
         everything, measured = later.result(), passed.result()
+    combined, owner = _combine(near, names, grid.shape, procedure)
     nothing = np.full(grid.shape, FIELD_CAP_MM, np.float32)
+    foramen = nothing.copy()
+    if StructureName.FORAMEN_CONTENTS in near:
+        contents = near[StructureName.FORAMEN_CONTENTS]
+        foramen[contents.cut] = contents.distance
     bones = nothing.copy() if measured is None else measured
     state = np.ascontiguousarray(axes.apply(state)[thin])
     other = np.zeros(grid.shape, np.bool_)
@@ -232,5 +268,5 @@ def build_fields(spine: Spine, targets: Sequence[Target], procedure: Procedure,
         if other.any():
             np.minimum(bones, signed_distance(other, grid.spacing, FIELD_CAP_MM, _DEPTH_CAP_MM), out=bones)
     _log.info("fields on %s voxels of %s mm", grid.shape, np.round(grid.spacing, 2).tolist())
-    return PathFields(grid, combined, owner, names, bones, foramen, boxes_of(other, grid), state, labels,
+    return PathFields(grid, combined, owner, names, bones, foramen, near, boxes_of(other, grid), state, labels,
                       crossed)

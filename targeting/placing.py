@@ -170,7 +170,7 @@ def make_placement(scene: Scene, batch: Batch, row: int, measured: Measured, obj
     lesion = _lesion(scene, needle, tip, direction, structures)
     margins = {name: c.value for name, c in scene.procedure.margins.items() if measured.clearance[name] is not None}
     capture, assumptions = _captured(scene, tip, direction)
-    curves = margin_curves(scene.procedure, measured.clearance, batch.entries[row], tip, structures)
+    curves = margin_curves(scene, measured.clearance, batch.entries[row], tip)
     own = scene.target.carrier.name
     may_cross = tuple(own if name == "carrier" else name for name in scene.procedure.may_cross)
     return Placement(
