@@ -31,10 +31,10 @@ class Grid:
 
     def __post_init__(self) -> None:
         affine = np.asarray(self.affine, dtype=np.float64)
-        if affine.shape != (4, 4) or not np.isfinite(affine).all() or not np.allclose(affine[3], (0, 0, 0, 1)):
+        if affine.shape != (4, 4) or not np.isfinite(affine).all() or np.abs(affine[3] - (0, 0, 0, 1)).max() > 1e-6:
             raise ValueError("a grid needs a finite 4x4 affine whose last row is 0 0 0 1")
         columns = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
-        if not np.allclose(columns.T @ columns, np.eye(3), atol=1e-3):
+        if not np.abs(columns.T @ columns - np.eye(3)).max() <= 1e-3:
             raise ValueError("the axes of a grid must be orthogonal; correct the shear before building the volume")
         affine.setflags(write=False)
         object.__setattr__(self, "affine", affine)

@@ -10,10 +10,13 @@ from imaging.errors import UsageError
 from imaging.geometry import Side
 from planner.age import AgeVerdict, scan_age
 from planner.plan import Plan
-from planner.words import best_placement
+from planner.words import best_placement, margin_words
 from targeting.model import ConfidenceWord, Placement, Proposal, confidence_word
 
 __all__ = ["Limit", "check_overrides", "check_side", "limits_to_override", "proposal_of", "warnings_before"]
+
+#: Limits whose own sentence already says that a margin is missed, or why it is not known.
+_ABOUT_MARGINS = ("margin", "structure_not_computed", "outside_image")
 
 
 @dataclass(frozen=True)
@@ -80,8 +83,8 @@ def limits_to_override(plan: Plan, target_id: str, now: datetime) -> tuple[Limit
     if age.verdict is AgeVerdict.STALE:
         found.append(Limit("scan_age", age.sentence))
     unique = {limit.name: limit for limit in reversed(found)}
-    if not placement.margins_met and not any(n.startswith("margin") for n in unique):
-        unique["margin"] = Limit("margin", "the margins are not met")
+    if placement.margins_met is not True and not any(n.startswith(_ABOUT_MARGINS) for n in unique):
+        unique["margin"] = Limit("margin", margin_words(placement))
     return tuple(unique[name] for name in sorted(unique))
 
 

@@ -207,7 +207,8 @@ def placement_document(placement: Placement) -> dict[str, Any]:
                          for name, value in _by_name(placement.clearance_mm)},
         "clearance_reason": dict(_by_name(placement.clearance_reason)),
         "margins_mm": {name: _number(value, _LENGTH_DECIMALS) for name, value in _by_name(placement.margins_mm)},
-        "margins_met": bool(placement.margins_met), "may_cross": sorted(placement.may_cross),
+        "margins_met": None if placement.margins_met is None else bool(placement.margins_met),
+        "may_cross": sorted(placement.may_cross),
         "may_cross_midline": bool(placement.may_cross_midline),
         "capture": {"curve": _curve(placement.capture), "assumptions": list(placement.capture_assumptions)},
         "objectives": {str(name): _number(value, _SHARE_DECIMALS)

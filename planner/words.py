@@ -10,7 +10,7 @@ from imaging.geometry import CArmAngles, Side, carm_words
 from targeting.model import NeedlePose, Placement, Proposal, ProposalStatus, confidence_word
 
 __all__ = ["DialRow", "best_placement", "carm_short", "clearance_words", "dial_row", "entry_words", "in_plane_words",
-           "midline_words", "out_of_plane_words", "smallest_clearance"]
+           "margin_words", "midline_words", "out_of_plane_words", "smallest_clearance"]
 
 
 def best_placement(proposal: Proposal) -> Placement | None:
@@ -34,6 +34,13 @@ def clearance_words(placement: Placement) -> str:
     """``12.3 mm to the canal``, or that none could be computed."""
     nearest = smallest_clearance(placement)
     return "not computed" if nearest is None else f"{nearest[1]:.1f} mm to {nearest[0]}"
+
+
+def margin_words(placement: Placement) -> str:
+    """That a margin is not met, or that it is not known whether every margin is; empty where all are met."""
+    if placement.margins_met is None:
+        return "whether every margin is met is not known"
+    return "" if placement.margins_met else "a margin is not met"
 
 
 def in_plane_words(degrees: float) -> str:
@@ -83,6 +90,8 @@ class DialRow:
     ----------
     planned : bool
         False when nothing is proposed; `reason` then says why and the dialled fields are empty.
+    margins : str
+        As `margin_words`.
     """
 
     nerve: str
@@ -99,7 +108,7 @@ class DialRow:
     midline: str
     level_offset: str
     clearance: str
-    margins_met: bool
+    margins: str
     confidence: str
     confidence_word: str
     reason: str
@@ -114,7 +123,7 @@ def dial_row(proposal: Proposal) -> DialRow:
     if placement is None:
         reason = proposal.reason or "; ".join(r.sentence for r in proposal.rejections) or "nothing is proposed"
         reason = reason.removeprefix("no path: ")
-        return DialRow(target.nerve_name, bone, joints, target.side, False, "", "", "", "", "", "", "", "", "", False,
+        return DialRow(target.nerve_name, bone, joints, target.side, False, "", "", "", "", "", "", "", "", "", "",
                        sure, word, reason)
     pose = placement.needles[0]
     depth = f"{pose.length_mm:.0f} mm" if pose.length_mm is not None else "skin not in view"
@@ -122,5 +131,5 @@ def dial_row(proposal: Proposal) -> DialRow:
     return DialRow(
         target.nerve_name, bone, joints, target.side, True, carm_words(pose.carm), carm_short(pose.carm),
         in_plane_words(pose.ct.in_plane_deg), out_of_plane_words(pose.ct.out_of_plane_deg), depth, needle,
-        midline_words(pose, target.side), entry_words(pose), clearance_words(placement), placement.margins_met,
+        midline_words(pose, target.side), entry_words(pose), clearance_words(placement), margin_words(placement),
         sure, word, proposal.reason)

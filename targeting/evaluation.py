@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -18,7 +18,7 @@ from targeting.clearance import ClearanceMeter
 from targeting.confirm import confirm
 from targeting.fields import PathFields, body_state, build_fields, crossed_by
 from targeting.kernels import AIR, find_contact, find_exit
-from targeting.model import Evaluation, Needle, ProposalStatus, Rejection, Target
+from targeting.model import Evaluation, Needle, ProposalStatus, Rejection, RejectionReason, Target
 from targeting.needles import longest_path
 from targeting.placing import make_placement
 from targeting.procedures import Procedure
@@ -148,8 +148,8 @@ class Evaluator:
         Raises
         ------
         UsageError
-            Entry and tip are one point, or neither or both of entry and direction are given; or a target that is a
-            space cannot be found again.
+            Entry and tip are one point or not finite, or neither or both of entry and direction are given; or a target
+            that is a space cannot be found again. Ends outside the image are no error: the evaluation says so.
         ValueError
             The target's carrier has no vertebral frame, so that its angles have no meaning.
         """
@@ -157,6 +157,8 @@ class Evaluator:
             raise UsageError("give either the entry or the direction of a needle")
         target, tip = self._with_space(target), np.asarray(tip, np.float64)
         way = np.asarray(direction, np.float64) if entry is None else tip - np.asarray(entry, np.float64)
+        if not (np.isfinite(tip).all() and np.isfinite(way).all()):
+            raise UsageError("the entry, the tip and the direction of a needle must be finite numbers")
         if not np.linalg.norm(way) > (0.0 if entry is None else _SHORTEST_MM):
             raise UsageError("the entry and the tip of a needle must be apart")
         u, length = unit(way), None if entry is None else float(np.linalg.norm(way))
@@ -168,8 +170,32 @@ class Evaluator:
         objectives = {name: float(values[0]) for name, values in scores.items()}
         placement = make_placement(scene, batch, 0, measured, objectives, 1, entry is None,
                                    self._meter.structures)
-        broken = (*self._blocked[id(target)], *(limit.broken(float(values[0])) for limit, _, values in batch.broken),
-                  *measured.broken)
+        unseen = self._unseen({"tip": tip} if entry is None else {"entry": np.asarray(entry, np.float64), "tip": tip})
+        judged = (limit.broken(float(values[0])) for limit, _, values in batch.broken)
+        broken = (*self._blocked[id(target)], *unseen, *judged, *measured.broken)
         status = (ProposalStatus.NONE if broken else
                   ProposalStatus.DIRECTION_ONLY if entry is None else ProposalStatus.PROPOSED)
-        return Evaluation(target, status, replace(placement, broken=broken))
+        margins_met = placement.margins_met and (None if unseen or self._unknown(target) else True)
+        return Evaluation(target, status, replace(placement, broken=broken, margins_met=margins_met))
+
+    def _unseen(self, ends: Mapping[str, Array]) -> list[Rejection]:
+        """Ends of a needle, (3,) LPS mm, that lie where nothing was measured."""
+        grid, out = self._spine.grid, []
+        size = np.array(grid.shape[::-1])
+        for name, point in ends.items():
+            index = to_index(grid, point)
+            beyond = float(np.linalg.norm((index - np.clip(index, -0.5, size - 0.5)) * grid.spacing))
+            i, j, k = np.clip(np.rint(index), 0, size - 1).astype(int)
+            if beyond > 0:
+                out.append(Rejection(RejectionReason.OUTSIDE_IMAGE, None, 0.0, round(beyond, 3), 1,
+                                     f"the {name} lies {beyond:.1f} mm outside the image: nothing is known there"))
+            elif self._spine.reconstructed is not None and not self._spine.reconstructed[k, j, i]:
+                out.append(Rejection(RejectionReason.OUTSIDE_IMAGE, None, None, None, 1,
+                                     f"the {name} lies where the scan measured nothing"))
+        return out
+
+    def _unknown(self, target: Target) -> bool:
+        """Whether a structure with a margin is required for a target and was not computed."""
+        margins = {name.value for name in self._procedure.margins}
+        return any(b.reason is RejectionReason.STRUCTURE_NOT_COMPUTED and b.structure in margins
+                   for b in self._blocked[id(target)])

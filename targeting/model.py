@@ -74,6 +74,7 @@ class RejectionReason(StrEnum):
     STRUCTURE_NOT_COMPUTED = "structure_not_computed"
     METAL_NEARBY = "metal_nearby"
     ENTRY_OFF_SKIN = "entry_off_skin"
+    OUTSIDE_IMAGE = "outside_image"
     WITHHELD = "withheld"
     CORRIDOR = "corridor"
 
@@ -322,6 +323,9 @@ class Placement:
         Why a clearance is None.
     margins_mm : mapping
         What the procedure requires.
+    margins_met : bool or None
+        None when no measured margin is missed but a required structure was not computed, or an end lies where nothing
+        was measured: whether every margin holds is then not known.
     objectives : mapping
         Soft objectives, 0 to 1, 1 best.
     placed_by : str
@@ -340,7 +344,7 @@ class Placement:
     clearance_mm: Mapping[StructureName, float | None]
     clearance_reason: Mapping[StructureName, str]
     margins_mm: Mapping[StructureName, float]
-    margins_met: bool
+    margins_met: bool | None
     capture: tuple[CapturePoint, ...]
     capture_assumptions: tuple[str, ...]
     objectives: Mapping[str, float]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
@@ -19,13 +21,19 @@ _REACHES = {ProcedureKind.BLOCK: "the injected volume", ProcedureKind.RF: "an ac
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(128)
 
 
-def disc_probability(mean: Array, covariance: Array, radius_mm: float) -> float:
+def disc_probability(mean: Array, covariance: Array, radius_mm: float | Array) -> Array:
     """Probability that a 2-D normal point lies within `radius_mm` of the origin.
 
     Parameters
     ----------
     mean : (2,) mm
-    covariance : (2, 2) mm2, positive definite
+    covariance : (..., 2, 2) mm2, positive definite
+    radius_mm : float or (...) mm
+
+    Returns
+    -------
+    (...)
+        One for each covariance.
 
     Notes
     -----
@@ -33,12 +41,13 @@ def disc_probability(mean: Array, covariance: Array, radius_mm: float) -> float:
     is done by 128-point Gauss-Legendre quadrature in the angle. Zero mean and equal axes give 1 - exp(-R^2 / 2 s^2).
     """
     variance, axes = np.linalg.eigh(covariance)
-    sigma, centre = np.sqrt(variance), mean @ axes
-    angle = 0.5 * np.pi * _NODES
-    x, half = radius_mm * np.sin(angle), radius_mm * np.cos(angle)
-    density = np.exp(-0.5 * ((x - centre[0]) / sigma[0])**2) / (np.sqrt(2 * np.pi) * sigma[0])
-    inner = ndtr((half - centre[1]) / sigma[1]) - ndtr((-half - centre[1]) / sigma[1])
-    return float(min(np.sum(_WEIGHTS * 0.5 * np.pi * half * density * inner), 1.0))
+    first, second = np.moveaxis(np.sqrt(variance), -1, 0)[..., None]
+    x0, y0 = np.moveaxis(mean @ axes, -1, 0)[..., None]
+    angle, radius = 0.5 * np.pi * _NODES, np.asarray(radius_mm, np.float64)[..., None]
+    x, half = radius * np.sin(angle), radius * np.cos(angle)
+    density = np.exp(-0.5 * ((x - x0) / first)**2) / (np.sqrt(2 * np.pi) * first)
+    inner = ndtr((half - y0) / second) - ndtr((-half - y0) / second)
+    return np.asarray(np.minimum(np.sum(_WEIGHTS * 0.5 * np.pi * half * density * inner, axis=-1), 1.0))
 
 
 def across(direction: Array) -> Array:
@@ -57,10 +66,18 @@ def landmark_covariance(target: Target) -> Array:
     return np.zeros((3, 3)) if mark is None or target.placed_by else np.asarray(mark.covariance)
 
 
-def _curve(target: Target, offset: Array, tangent: Array, radius_mm: float, sigmas: tuple[float, ...]) -> list[float]:
+def _caught(target: Target, offset: Array, tangent: Array, radius_mm: float | Array, sigmas: Sequence[float]) -> Array:
+    """(m,) probability of capture for placement sigmas, mm, each with a radius of its own or all with one."""
     plane = across(tangent)
     own, shift = plane.T @ (target.covariance + landmark_covariance(target)) @ plane, plane.T @ offset
-    return [disc_probability(shift, own + sigma**2 * np.eye(2), radius_mm) for sigma in sigmas]
+    return disc_probability(shift, own + np.square(sigmas)[:, None, None] * np.eye(2), radius_mm)
+
+
+def _bounds(target: Target, procedure: Procedure, offset: Array, tangent: Array) -> tuple[float, float]:
+    """The probability at a placement sigma of 2 mm with the least and the greatest reach."""
+    radii = np.array([procedure.capture.radius_low.value, procedure.capture.radius_high.value])
+    low, high = _caught(target, offset, tangent, radii, (2.0, 2.0))
+    return float(low), float(high)
 
 
 def capture_curve(target: Target, procedure: Procedure, offset: Array, tangent: Array) -> tuple[CapturePoint, ...]:
@@ -74,14 +91,14 @@ def capture_curve(target: Target, procedure: Procedure, offset: Array, tangent: 
         Along the nerve there; only errors across it count.
     """
     sigmas = procedure.capture.placement_sigmas.values
-    p = _curve(target, offset, tangent, procedure.capture.radius.value, sigmas)
-    return tuple(CapturePoint(sigma, round(value, 6)) for sigma, value in zip(sigmas, p, strict=True))
+    p = _caught(target, offset, tangent, procedure.capture.radius.value, sigmas)
+    return tuple(CapturePoint(sigma, round(float(value), 6)) for sigma, value in zip(sigmas, p, strict=True))
 
 
 def capture_assumptions(target: Target, procedure: Procedure, offset: Array, tangent: Array) -> tuple[str, ...]:
     """What the curve rests on, in sentences."""
     rule = procedure.capture
-    low, high = (_curve(target, offset, tangent, r.value, (2.0,))[0] for r in (rule.radius_low, rule.radius_high))
+    low, high = _bounds(target, procedure, offset, tangent)
     what = _REACHES.get(procedure.kind, "the needle's effect")
     return (
         "model estimate from unverified assumptions",
@@ -98,8 +115,7 @@ def capture_assumptions(target: Target, procedure: Procedure, offset: Array, tan
 def reached_assumptions(target: Target, procedure: Procedure, direction: Array) -> tuple[str, ...]:
     """What the curve of a target that is a space rests on, in sentences."""
     rule = procedure.capture
-    planned = np.zeros(3)
-    low, high = (_curve(target, planned, direction, r.value, (2.0,))[0] for r in (rule.radius_low, rule.radius_high))
+    low, high = _bounds(target, procedure, np.zeros(3), direction)
     return (
         "model estimate from unverified assumptions",
         f"the tip counts as in place within {rule.radius.value:g} mm of where it is planned, across the needle",

@@ -15,7 +15,14 @@ from imaging.geometry import Side
 from planner.pictures import overview_picture, prepare, target_pictures
 from planner.plan import BANNER, WATERMARK, TargetReview, TargetState
 from planner.report import render_report
-from planner.words import best_placement, clearance_words, dial_row, in_plane_words, out_of_plane_words
+from planner.words import (
+    best_placement,
+    clearance_words,
+    dial_row,
+    in_plane_words,
+    margin_words,
+    out_of_plane_words,
+)
 from segmentation.spine import NumberingStatus
 from targeting.model import ProposalStatus, Rejection, RejectionReason
 from tests.planner import builders
@@ -205,6 +212,8 @@ def test_words_name_side_and_end() -> None:
     assert placement is not None
     assert clearance_words(placement).endswith("mm to canal")
     assert clearance_words(replace(placement, clearance_mm={})) == "not computed"
+    told = {met: margin_words(replace(placement, margins_met=met)) for met in (True, False, None)}
+    assert told == {True: "", False: "a margin is not met", None: "whether every margin is met is not known"}
 
 
 def test_pictures_are_the_same_every_time() -> None:

@@ -161,6 +161,20 @@ def test_limits_that_are_not_met_need_a_reason_each(folder: Path) -> None:
     assert dict(review.review(LEFT).overrides) == given
 
 
+def test_margins_that_are_not_known_need_a_reason_and_stay_unknown_in_the_file(folder: Path) -> None:
+    review = opened(folder)
+    review.edit(LEFT, replace(moved(review, LEFT, 1.0), margins_met=None), "A. Reader")
+    assert [(limit.name, limit.sentence) for limit in review.limits(LEFT)] == [
+        ("margin", "whether every margin is met is not known")]
+    shown = next(p for p in on_disk(folder)["proposals"] if p["target_id"] == LEFT)["placements"]
+    assert None in [placement["margins_met"] for placement in shown]
+    again = next(p for p in opened(folder).plan.proposals if p.target.id == LEFT)
+    assert best_placement(again).margins_met is None
+    missing = Rejection(RejectionReason.STRUCTURE_NOT_COMPUTED, "canal", None, None, 1, "canal was not computed")
+    review.edit(LEFT, replace(moved(review, LEFT, 2.0), margins_met=None, broken=(missing,)), "A. Reader")
+    assert [limit.name for limit in review.limits(LEFT)] == ["structure_not_computed:canal"]
+
+
 @pytest.mark.parametrize(("days", "limits", "warned"), [(30, [], False), (91, [], True), (366, ["scan_age"], False)])
 def test_the_scan_s_age_is_judged_by_the_clock(folder: Path, days: int, limits: list[str], warned: bool) -> None:
     review = opened(folder, datetime(2026, 1, 2, 12, tzinfo=UTC) + timedelta(days=days))

@@ -11,7 +11,7 @@ import vtk
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 from imaging.errors import UsageError
-from imaging.geometry import Side, to_world
+from imaging.geometry import Side, to_index, to_world
 from segmentation.anatomy import Nerve, StructureName
 from segmentation.spine import NerveCourse, Spine
 from targeting.evaluation import Evaluator
@@ -180,6 +180,43 @@ def test_what_was_not_computed_is_null_with_its_reason() -> None:
     assert (broken.structure, broken.limit, broken.best) == ("canal", None, None)
 
 
+def test_whether_the_margins_hold_is_unknown_while_a_required_structure_is() -> None:
+    procedure, best = PROCEDURES[ProcedureKind.BLOCK], _best()
+    assert _missing(with_structure(lumbar_spine(), StructureName.AORTA, None), procedure).placement.margins_met is True
+    without = with_structure(lumbar_spine(), StructureName.CANAL, None)
+    assert _missing(without, procedure).placement.margins_met is None
+    pose = best.placement.needles[0]
+    assert pose.entry is not None
+    rod = with_structure(without, StructureName.AORTA, tube(without.grid, pose.entry, pose.tip, 3.0))
+    assert _missing(rod, procedure).placement.margins_met is False
+
+
+def test_an_end_outside_the_image_is_told_and_leaves_the_margins_unknown() -> None:
+    best, evaluator = _best(), _evaluator(ProcedureKind.BLOCK)
+    pose, grid = best.placement.needles[0], lumbar_spine().grid
+    below = pose.tip - (pose.tip[2] - to_world(grid, [0.0, 0.0, -0.5])[2] + 7.0) * np.array([0.0, 0.0, 1.0])
+    found = evaluator.evaluate(best.target, pose.entry, below)
+    told = [b for b in found.placement.broken if b.reason is RejectionReason.OUTSIDE_IMAGE]
+    assert [(b.best, b.sentence) for b in told] == [
+        (7.0, "the tip lies 7.0 mm outside the image: nothing is known there")]
+    assert found.status is ProposalStatus.NONE
+    assert found.placement.margins_met is not True
+    far = pose.entry - 500.0 * pose.direction
+    found = evaluator.evaluate(best.target, far, pose.tip)
+    assert any("the entry lies" in b.sentence and "outside the image" in b.sentence for b in found.placement.broken)
+    assert found.placement.margins_met is None
+
+
+def test_an_end_where_nothing_was_measured_is_told() -> None:
+    best = _best()
+    pose, spine = best.placement.needles[0], lumbar_spine()
+    index = np.rint(to_index(spine.grid, pose.tip)).astype(int)
+    seen = np.ones(spine.grid.shape, np.bool_)
+    seen[tuple(slice(n - 1, n + 2) for n in index[::-1])] = False
+    found = _missing(replace(spine, reconstructed=seen), PROCEDURES[ProcedureKind.BLOCK])
+    assert "the tip lies where the scan measured nothing" in {b.sentence for b in found.placement.broken}
+
+
 def test_without_a_body_the_skin_is_the_limit_that_breaks() -> None:
     found = _missing(replace(lumbar_spine(), body=None), PROCEDURES[ProcedureKind.BLOCK])
     missing = [b for b in found.placement.broken if b.reason is RejectionReason.STRUCTURE_NOT_COMPUTED]
@@ -228,6 +265,9 @@ def test_a_needle_needs_two_points_or_a_direction() -> None:
         evaluator.evaluate(best.target, pose.tip, pose.tip)
     with pytest.raises(UsageError, match="either"):
         evaluator.evaluate(best.target, pose.entry, pose.tip, direction=pose.direction)
+    for lost in (np.nan, np.inf):
+        with pytest.raises(UsageError, match="finite"):
+            evaluator.evaluate(best.target, pose.entry, np.array([lost, 0.0, 0.0]))
 
 
 @pytest.mark.parametrize("side", Side)
