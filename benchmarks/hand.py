@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from qtpy.QtCore import QPoint, QPointF, Qt, QTimer
+from qtpy.QtCore import QEventLoop, QPoint, QPointF, Qt, QTimer
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QComboBox, QDialog, QLineEdit, QMainWindow, QTabWidget, QTreeWidget, QWidget
 
@@ -23,6 +23,8 @@ _NONE = Qt.KeyboardModifier.NoModifier
 _PATIENCE_S = 180.0
 #: How often it is looked whether a dialog that is to be answered has opened.
 _LOOK_MS = 5
+#: How long the window works before it is asked again whether what was waited for has come.
+_TURN_MS = 10
 
 
 @dataclass
@@ -75,8 +77,14 @@ class Hand:
         while not condition():
             if time.perf_counter() - started > _PATIENCE_S:
                 raise TimeoutError(f"{what}: not after {_PATIENCE_S:.0f} s")
-            QTest.qWait(10)
+            self.rest()
         return time.perf_counter() - started
+
+    def rest(self) -> None:
+        """Let the window work for a moment, in a loop as of a window a person uses: without one Qt deletes nothing."""
+        loop = QEventLoop()
+        QTimer.singleShot(_TURN_MS, loop.quit)
+        loop.exec()
 
     def click(self, widget: QWidget, at: QPoint | None = None) -> None:
         """Press and release the left button on a widget, in its middle unless told where."""

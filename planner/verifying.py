@@ -79,11 +79,9 @@ class Verification:
                 "problems": [{"file": p.file, "entry": p.entry, "sentence": p.sentence} for p in self.problems]}
 
 
-def _read_journal(folder: Path) -> tuple[tuple[Entry, ...], list[Problem]]:
+def _entries(data: bytes | None) -> tuple[tuple[Entry, ...], list[Problem]]:
     """The journal up to its first broken line."""
-    try:
-        data = (folder / JOURNAL_FILE).read_bytes()
-    except FileNotFoundError:
+    if data is None:
         return (), [Problem(JOURNAL_FILE, f"{JOURNAL_FILE} is missing")]
     try:
         return parse_journal(data), []
@@ -207,14 +205,18 @@ def _head_problem(entries: Sequence[Entry], head: str) -> tuple[list[Problem], l
     return [], [f"the head given is entry {at} of {len(entries)}: everything up to it is as it was"]
 
 
-def _check_version(folder: Path, plan: bytes | None) -> None:
+def _check_version(folder: Path, plan: bytes | None, journal: bytes | None) -> None:
     """Nothing where a document is missing or broken: that is a finding of its own."""
     try:
         document = json.loads(plan or b"")
-        journal = (folder / JOURNAL_FILE).read_bytes()
-    except (OSError, ValueError):
+    except ValueError:
         return
-    check_version(folder.name, document, journal)
+    if journal is not None:
+        check_version(folder.name, document, journal)
+
+
+def _bytes_of(path: Path) -> bytes | None:
+    return path.read_bytes() if path.is_file() else None
 
 
 def verify_folder(folder: Path, public_key: str | None = None, head: str | None = None) -> Verification:
@@ -235,9 +237,9 @@ def verify_folder(folder: Path, public_key: str | None = None, head: str | None 
     if not folder.is_dir():
         raise NotFoundError(f"there is no plan folder '{folder.name}'")
     # plan.json first: whoever saves meanwhile writes the journal first, so it is never behind what was read here
-    plan = (folder / PLAN_FILE).read_bytes() if (folder / PLAN_FILE).is_file() else None
-    _check_version(folder, plan)
-    entries, problems = _read_journal(folder)
+    plan, journal = _bytes_of(folder / PLAN_FILE), _bytes_of(folder / JOURNAL_FILE)
+    _check_version(folder, plan, journal)
+    entries, problems = _entries(journal)
     if not entries:
         return Verification(tuple(problems), (), 0, "", 0)
     notes: list[str] = []

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, QTimer
 from qtpy.QtGui import QShortcut
 from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QPushButton, QTabWidget, QVBoxLayout, QWidget
 
@@ -23,6 +23,7 @@ from viewer.anatomy import AnatomyPanel, AnatomyStep
 from viewer.approval import DecisionBar
 from viewer.editing import Editor
 from viewer.flat_views import FlatViews
+from viewer.memory import give_back
 from viewer.model import Session
 from viewer.needle_panel import NeedlePanel
 from viewer.opening import Measured, Opened, measure_plan, open_plan, plan_and_open, read_batch
@@ -76,6 +77,7 @@ class ReviewPanel(QWidget):
         self.session.review_changed.connect(self._say_state)
         self.session.anatomy_changed.connect(self.redraw_anatomy)
         self.anatomy.asked.connect(self.change_anatomy)
+        self.strip.busy_changed.connect(self._tidy)
         self.queue.asked.connect(self.open_plan_folder)
         self.queue.open_button.clicked.connect(self.ask_batch)
         self.editor.refused.connect(self.say)
@@ -246,6 +248,12 @@ class ReviewPanel(QWidget):
         self.strip.cancel()
         self.scene.clear()
         self.session.close()
+        self._tidy(self.strip.busy)
+
+    def _tidy(self, busy: bool) -> None:
+        """Give back what long work or a closed plan has freed, once the functions that held it have returned."""
+        if not busy:
+            QTimer.singleShot(0, give_back)
 
     def toggle_keys(self) -> None:
         """Show or hide the list of keys."""

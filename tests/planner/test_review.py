@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.reliability import kill_saves
+from benchmarks.reliability import Reached, kill_saves
 from imaging.errors import AlteredError, UsageError
 from planner import record as record_module
 from planner.document import to_document
@@ -268,10 +268,14 @@ def test_a_second_writer_is_told_and_loses_nothing(folder: Path) -> None:
 
 
 def test_killed_saves_lose_nothing(folder: Path) -> None:
-    killed = kill_saves(folder, 20)
+    killed = kill_saves(folder, 16)
     assert killed.trouble == ()
-    assert sum(killed.outcomes.values()) == 20
-    assert killed.outcomes.get("old", 0) + killed.outcomes.get("new", 0) >= 5
+    assert sum(killed.stages.values()) == 16
+    old = killed.stages.get(Reached.BEFORE, 0) + killed.stages.get(Reached.JOURNAL, 0)
+    half = killed.stages.get(Reached.BETWEEN, 0) + killed.stages.get(Reached.PLAN, 0)
+    assert old >= 1
+    assert half >= 1
+    assert killed.mended == half
 
 
 def _edit_many(folder: str, who: str, count: int) -> None:

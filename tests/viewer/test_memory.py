@@ -7,7 +7,9 @@ import weakref
 from pathlib import Path
 
 from pytestqt.qtbot import QtBot
+from qtpy.QtWidgets import QApplication
 
+from benchmarks.memory import resident_now
 from tests.viewer.conftest import WAIT_MS
 from viewer.app import ReviewPanel
 
@@ -29,3 +31,20 @@ def test_a_closed_plan_leaves_nothing_behind(window: ReviewPanel, folder: Path, 
         window.close_plan()
     gc.collect()
     assert [name for name, thing in held.items() if thing() is not None] == []
+
+
+def test_opening_and_closing_again_grows_neither_widgets_nor_memory(window: ReviewPanel, folder: Path,
+                                                                   qtbot: QtBot) -> None:
+    """The layers' controls go with their layers, and freed pages go back to the system; see benchmarks.memory."""
+    widgets, resident = [], []
+    for _ in range(4):
+        window.open_path(folder)
+        qtbot.waitUntil(lambda: window.editor.evaluator is not None and not window.strip.busy, timeout=WAIT_MS)
+        open_mb = resident_now()
+        window.close_plan()
+        qtbot.wait(50)
+        widgets.append(len(QApplication.allWidgets()))
+        resident.append(resident_now())
+        assert resident[-1] < open_mb
+    assert widgets[-1] == widgets[1]
+    assert resident[-1] - resident[1] < 50
