@@ -24,9 +24,9 @@ def lowest_is_sacral(chain: ChainEvidence) -> float:
     0 where five vertebrae below a sure last rib include it: it is then a sacralised L5 by the usual count.
     """
     signs = read_signs(chain)
-    if signs.settled:
-        return 0.0
     names, p = hypotheses(chain, signs)
+    if signs.agreeing(names[int(p.argmax())]).settled:
+        return 0.0
     return sum(float(chance) for given, chance in zip(names, p, strict=True) if given[0] == SACRAL)
 
 

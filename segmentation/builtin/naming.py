@@ -60,6 +60,7 @@ def name_chain(chain: ChainEvidence) -> NamedChain:
     signs = read_signs(chain)
     names, p = hypotheses(chain, signs)
     best = int(np.where([given[0] == SACRAL for given in names], 0.0, p).argmax())
+    signs = signs.agreeing(names[best])
     transitional = _transitional(chain, signs)
     tier = _tier(chain, signs, bool(transitional))
     findings = _findings(tier, chain, signs, transitional, names[best])
@@ -192,7 +193,7 @@ def _sentences(chain: ChainEvidence, signs: Signs, n: int, given: tuple[str, ...
     elif signs.first_rib is not None:
         said.append("counted from the first rib (T1)")
     else:
-        said.append("numbering unverified from above: C2 and T1 are not in view")
+        said.append("numbering unverified from above: neither C2 nor the first rib was made out")
     return tuple(said)
 
 

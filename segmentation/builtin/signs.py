@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from imaging.geometry import Side
 from segmentation.builtin.settings import settings
@@ -94,6 +94,12 @@ class Signs:
         """True when ribs or a count from above say which is the fifth lumbar vertebra, wherever the sacrum begins."""
         return self.counted_from_above or (self.last_rib == 5 and self.last_rib_sure)
 
+    def agreeing(self, given: Sequence[str]) -> Signs:
+        """What names, lowest first, agree with: nothing is counted from a C2 or T1 that bears another name."""
+        first, axis = self.first_rib, self.axis
+        return replace(self, first_rib=first if first is not None and given[first] == "T1" else None,
+                       axis=axis if axis is not None and given[axis] == "C2" else None)
+
 
 def read_signs(chain: ChainEvidence) -> Signs:
     """The signs in a chain."""
@@ -102,7 +108,8 @@ def read_signs(chain: ChainEvidence) -> Signs:
     last = bearing[0] if bearing and bearing[0] > 0 and status[bearing[0] - 1] in ("none", "short") else None
     above = status[bearing[-1] + 1: bearing[-1] + 3] if bearing else ()
     first = bearing[-1] if above == ("none", "none") else None
-    axis = next((n for n, v in enumerate(chain.vertebrae) if v.is_axis), None)
+    ribless = bearing[-1] + 6 if bearing else 0  # T1 is the sixth below C2
+    axis = next((n for n, v in enumerate(chain.vertebrae) if v.is_axis and n >= ribless), None)
     return Signs(status, last, last is not None and _sure_last_rib(chain, status, last), first, axis)
 
 

@@ -187,6 +187,24 @@ def test_counted_from_the_axis() -> None:
     assert names(result) == levels
 
 
+def test_a_vertebra_shaped_like_the_axis_among_ribs_counts_for_nothing() -> None:
+    for shaped in (5, 10, 16):
+        base = chain(SEQUENCE[:18])
+        rows = tuple(replace(v, is_axis=n == shaped) for n, v in enumerate(base.vertebrae))
+        result = name_chain(replace(base, vertebrae=rows))
+        assert names(result) == SEQUENCE[:18]
+        assert not any("C2" in said and "made out" not in said for v in result.vertebrae for said in v.evidence)
+
+
+def test_a_false_axis_in_a_short_view_settles_nothing() -> None:
+    base = replace(chain(SEQUENCE[:6], seen=False), contact_doubted=True)
+    rows = tuple(replace(v, is_axis=n == 4) for n, v in enumerate(base.vertebrae))
+    result = name_chain(replace(base, vertebrae=rows))
+    assert result.numbering.tier is not NumberingTier.A
+    assert all(v.confidence < 0.5 for v in result.vertebrae)
+    assert not any("below C2" in said for v in result.vertebrae for said in v.evidence)
+
+
 def test_probabilities_are_probabilities() -> None:
     short = chain(SEQUENCE[2:5], seen=False, sacrum=False)
     for evidence in (chain(SEQUENCE[:8]), chain(SEQUENCE[:3], seen=False), short):
