@@ -62,7 +62,7 @@ class FrameFit:
     reasons: tuple[str, ...] = ()
 
 
-def fit_plane(points: Array, scale_mm: float, rounds: int = 12) -> tuple[Array, Array, float]:
+def fit_plane(points: Array, scale_mm: float, tighten: float = 1.0, rounds: int = 12) -> tuple[Array, Array, float]:
     """Robust least-squares height plane z = a x + b y + c.
 
     Parameters
@@ -71,6 +71,8 @@ def fit_plane(points: Array, scale_mm: float, rounds: int = 12) -> tuple[Array, 
         Along (left, posterior, superior).
     scale_mm : float
         Residual beyond which a point's weight falls (Cauchy weights).
+    tighten : float
+        Share of `scale_mm` that is left in the last round.
 
     Returns
     -------
@@ -81,11 +83,11 @@ def fit_plane(points: Array, scale_mm: float, rounds: int = 12) -> tuple[Array, 
     """
     design = np.column_stack([points[:, 0], points[:, 1], np.ones(len(points))])
     weights = np.ones(len(points))
-    for _ in range(rounds):
+    for scale in np.geomspace(scale_mm, tighten * scale_mm, rounds):
         root = np.sqrt(weights)
         coefficients = np.linalg.lstsq(design * root[:, None], points[:, 2] * root, rcond=None)[0]
         residual = points[:, 2] - design @ coefficients
-        weights = 1.0 / (1.0 + (residual / scale_mm) ** 2)
+        weights = 1.0 / (1.0 + (residual / scale) ** 2)
     rms = float(np.sqrt(np.average(residual**2, weights=weights)))
     return unit((-coefficients[0], -coefficients[1], 1.0)), coefficients, rms
 

@@ -94,7 +94,7 @@ def sacral_frame(mask: NDArray[Any], grid: Grid, above: FrameFit | None = None) 
     for start in starts:
         if start is None:
             continue
-        fit = _refine(field, start)
+        fit = _refine(field, start, above)
         if fit.frame is not None:
             return fit
         failed = failed or fit
@@ -102,7 +102,30 @@ def sacral_frame(mask: NDArray[Any], grid: Grid, above: FrameFit | None = None) 
     return failed or FrameFit(field, None, middle, math.inf, None, ("the sacrum's shape gives no front and back",))
 
 
-def _refine(field: BoneField, frame: VertebralFrame) -> FrameFit:
+def _free_endplate(block: FrameBlock, top: Array, above: FrameFit | None) -> Array:
+    """The points of the endplate that the vertebra above does not touch: there the mask bridges the disc.
+
+    All of them where it touches most, in a collapsed disc.
+    """
+    c = constants("landmarks")["sacrum"]
+    if above is None:
+        return top
+    reach = float(c["contact_voxels"]) * float(above.field.grid.spacing.max())
+    free = above.field.sample(block.frame.from_local(top)) >= reach
+    return top[free] if free.mean() > float(c["free_min_share"]) else top
+
+
+def _leans_too_far(frame: VertebralFrame, above: FrameFit | None) -> list[str]:
+    """A reason where the S1 endplate leans further from that of the vertebra above than discs are wedged."""
+    if above is None or above.frame is None:
+        return []
+    lean = math.degrees(math.acos(float(np.clip(frame.superior @ above.frame.superior, -1.0, 1.0))))
+    if lean <= float(constants("landmarks")["sacrum"]["lean_doubt_deg"]):
+        return []
+    return [f"S1 endplate leans {lean:.0f} degrees from that of the vertebra above"]
+
+
+def _refine(field: BoneField, frame: VertebralFrame, above: FrameFit | None) -> FrameFit:
     """Alternate between measuring the S1 body in the frame and setting the frame by it."""
     c = constants("landmarks")["sacrum"]
     half = np.array(c["endplate_half_mm"], dtype=float)
@@ -113,7 +136,8 @@ def _refine(field: BoneField, frame: VertebralFrame) -> FrameFit:
         top, share = endplate_points(block, 1, float(half[0]), float(half[1]))
         if share < float(c["endplate_min_hit_share"]):
             return FrameFit(field, None, frame.origin, math.inf, None, ("no whole S1 endplate in the mask",))
-        normal, coefficients, residual = fit_plane(top, endplate_scale(field))
+        top = _free_endplate(block, top, above)
+        normal, coefficients, residual = fit_plane(top, endplate_scale(field), float(c["endplate_tighten"]))
         front, back = -wall_distance(block, 1, -1), wall_distance(block, 1, 1)
         middle_y = 0.0 if math.isnan(front) or math.isnan(back) else 0.5 * (front + back)
         turned, shift = _midline(block, wide=turn < 2)
@@ -124,17 +148,16 @@ def _refine(field: BoneField, frame: VertebralFrame) -> FrameFit:
             surface = frame.from_local((shift, middle_y, level))
             superior = normal @ frame.matrix
             frame = VertebralFrame.from_axes(surface - sink * superior, posterior, superior)
-    return _finish(field, frame, top, front, back, residual, share)
+    return _finish(field, frame, top, front, back, residual, share, _leans_too_far(frame, above))
 
 
-def _finish(field: BoneField, frame: VertebralFrame, top: Array, front: float, back: float,
-            residual: float, share: float) -> FrameFit:
+def _finish(field: BoneField, frame: VertebralFrame, top: Array, front: float, back: float, residual: float,
+            share: float, reasons: list[str]) -> FrameFit:
     c = constants("landmarks")["sacrum"]
     if math.isnan(front) or math.isnan(back):
         return FrameFit(field, None, frame.origin, math.inf, None, ("the S1 body is not whole in the mask",))
     if not field.in_view(frame.from_local(top), 0.3 * float(field.grid.spacing.max())).all():
         return FrameFit(field, None, frame.origin, math.inf, None, ("the S1 endplate is cut by the edge of the scan",))
-    reasons = []
     if residual > float(constants("landmarks")["frame"]["endplate_max_rms_mm"]):
         reasons.append(f"S1 endplate {residual:.1f} mm RMS from flat")
     if share < float(c["endplate_whole_share"]):

@@ -16,9 +16,10 @@ from segmentation.frames import FrameFit, vertebral_frame
 from segmentation.landmarks import BoneLandmarks, find_presacral
 from segmentation.landmarks.measure import arch_block, measure_presacral
 from segmentation.landmarks.processes import articular_front
+from segmentation.sacral_frame import sacral_frame
 from segmentation.shape import FrameBlock
 
-T12, L3, L5 = 19, 22, 24
+T12, L3, L5, S1 = 19, 22, 24, 26
 
 
 def truth_frame(phantom: Phantom, level: str) -> VertebralFrame:
@@ -123,3 +124,27 @@ def test_a_cleft_medial_of_the_mamillary_process_is_not_the_notch(phantom: Phant
     assert neck is not None
     assert neck.notch is not None
     assert np.linalg.norm(fit.frame.from_side(neck.notch, Side.LEFT) - truth) < 3.5
+
+
+def test_bone_bridging_the_disc_behind_does_not_tip_the_sacrum(phantom: Phantom, phantom_grid: Grid) -> None:
+    above = vertebral_frame(phantom.labels == L5, phantom_grid)
+    clean = sacral_frame(phantom.labels == S1, phantom_grid, above)
+    assert clean.frame is not None
+    under = np.cumsum(phantom.labels == L5, axis=0) == 0  # nothing of L5 below: the disc and what lies under it
+    bridge = under & box(local_voxels(phantom, phantom_grid, "S1"), (-16, -14, 0), (16, 0, 40))
+    assert (bridge & (phantom.labels != S1)).sum() > 200
+    bridged = sacral_frame((phantom.labels == S1) | bridge, phantom_grid, above)
+    assert bridged.frame is not None
+    assert np.degrees(np.arccos(clean.frame.superior @ bridged.frame.superior)) < 5.0
+
+
+def test_a_sacrum_that_leans_too_far_from_the_vertebra_above_is_doubted(phantom: Phantom, phantom_grid: Grid) -> None:
+    above = vertebral_frame(phantom.labels == L5, phantom_grid)
+    frame = above.frame
+    assert frame is not None
+    a = np.radians(35.0)
+    backward = VertebralFrame.from_axes(frame.origin, np.cos(a) * frame.posterior - np.sin(a) * frame.superior,
+                                        np.cos(a) * frame.superior + np.sin(a) * frame.posterior)
+    assert sacral_frame(phantom.labels == S1, phantom_grid, above).reasons == ()
+    doubted = sacral_frame(phantom.labels == S1, phantom_grid, replace(above, frame=backward))
+    assert any("from that of the vertebra above" in said for said in doubted.reasons)
