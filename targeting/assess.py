@@ -17,7 +17,7 @@ from targeting.angles import oblique_tilt
 from targeting.candidates import Needles
 from targeting.follow import find_stop
 from targeting.kernels import OPEN, electrode_along, find_contact, find_exit, least_slack
-from targeting.limits import Limit
+from targeting.limits import BOUND_ROUNDING, Limit
 from targeting.model import RejectionReason
 from targeting.needles import longest_path
 from targeting.procedures import ProcedureKind
@@ -215,13 +215,15 @@ def _check_electrode(scene: Scene, batch: Batch) -> None:
             RejectionReason.TIP_RULE, rule.tip_neck.value * scale,
             "the tip lies {value:.1f} mm behind the ventral margin of the articular process{best}, {bound:.1f} needed",
             True), neck_fraction(scene.target.course, batch.tips[left]) * scale)
-    left = batch.left()
-    _measure_electrode(scene, batch, left)
-    found, tip = {name: column[left] for name, column in batch.electrode.items()}, scene.procedure.tip
+    left, tip = batch.left(), scene.procedure.tip
+    least_near, most_gap = scene.radius - tip.bone_overlap.value, tip.bone_gap.value
+    bounds = (-np.inf, np.inf) if batch.every else (least_near - BOUND_ROUNDING, most_gap + BOUND_ROUNDING)
+    _measure_electrode(scene, batch, left, bounds)
+    found = {name: column[left] for name, column in batch.electrode.items()}
     if not batch.every:  # one needle is held against the masks themselves
-        batch.reject(left, Limit(RejectionReason.TIP_RULE, scene.radius - tip.bone_overlap.value,
+        batch.reject(left, Limit(RejectionReason.TIP_RULE, least_near,
                                  "the active tip lies {miss:.1f} mm too deep in bone{best}", True), found["near"])
-        batch.reject(left, Limit(RejectionReason.TIP_RULE, tip.bone_gap.value,
+        batch.reject(left, Limit(RejectionReason.TIP_RULE, most_gap,
                                  "the tip lies {value:.1f} mm off the bone{best}, {bound:.1f} allowed"), found["gap"])
     if scene.has_course:
         batch.reject(left, Limit(
@@ -233,20 +235,21 @@ def _check_electrode(scene: Scene, batch: Batch) -> None:
                              StructureName.FORAMEN_CONTENTS.value), found["hot"])
 
 
-def _measure_electrode(scene: Scene, batch: Batch, left: Rows) -> None:
-    """Fill `Batch.electrode` for some needles."""
+def _measure_electrode(scene: Scene, batch: Batch, left: Rows, bounds: tuple[float, float]) -> None:
+    """Fill `Batch.electrode` for some needles; `bounds` as in `electrode_along`, beyond which they need no more."""
     rule = scene.electrode
     out = electrode_along(
         scene.fields.bones, scene.fields.foramen, scene.inverse, scene.origin, batch.tips[left],
         batch.directions[left], scene.heat_reach, scene.nerve, scene.wanted, 0.25, scene.active,
-        scene.procedure.tip.zone.value, scene.procedure.capture.radius.value, scene.radius + rule.contact.value)
+        scene.procedure.tip.zone.value, scene.procedure.capture.radius.value, scene.radius + rule.contact.value,
+        *bounds)
     ahead, active = scene.working
     if scene.lesion_ahead is not None:
         # the lesion's centre takes the place of the active tip for heat and nerve, bone is still met by the tip
         out[:, 3:] = electrode_along(
             scene.fields.bones, scene.fields.foramen, scene.inverse, scene.origin,
             batch.tips[left] + ahead * batch.directions[left], batch.directions[left], scene.heat_reach, scene.nerve,
-            scene.wanted, 0.25, active, 0.0, scene.procedure.capture.radius.value, 0.0)[:, 3:]
+            scene.wanted, 0.25, active, 0.0, scene.procedure.capture.radius.value, 0.0, -np.inf, np.inf)[:, 3:]
     columns = dict(zip(("near", "gap", "contact", "hot", "warm", "nerve_gap", "captured"), out.T, strict=True))
     for name, column in columns.items():
         batch.electrode[name] = np.full(len(batch), np.nan)

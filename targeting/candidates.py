@@ -178,7 +178,7 @@ def first_batch(scene: Scene, *, fine: bool = False, divide: int = 1) -> Needles
 def around(scene: Scene, needles: Needles, angle_deg: float, shift_mm: float) -> Needles:
     """Neighbours of each needle: turned by `angle_deg` about its point in 8 ways, and shifted by `shift_mm` in 6.
 
-    The first of each group of 15 is the needle itself. Turns and shifts start from the lateral axis and are mirror
+    Turns and shifts start from the lateral axis and are mirror
     images on the two sides, so that candidates come in the same order on both.
     """
     u = needles.directions
@@ -189,7 +189,7 @@ def around(scene: Scene, needles: Needles, angle_deg: float, shift_mm: float) ->
     turn = np.tan(np.radians(angle_deg)) * (np.cos(a) * first[:, None] + np.sin(a) * second[:, None])
     axes = np.stack([first, second, u], axis=1)
     shift = shift_mm * np.stack([-axes, axes], axis=2).reshape(-1, 6, 3)
-    points, directions = (np.repeat(part[:, None], 15, axis=1) for part in (needles.points, u))
-    directions[:, 1:9] = unit(u[:, None] + turn)
-    points[:, 9:] += shift
+    points, directions = (np.repeat(part[:, None], 14, axis=1) for part in (needles.points, u))
+    directions[:, :8] = unit(u[:, None] + turn)
+    points[:, 8:] += shift
     return Needles(points.reshape(-1, 3), directions.reshape(-1, 3))

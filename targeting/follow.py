@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from targeting.compiled import compiled
-from targeting.kernels import CELL_MM, LEAST_STEP, turned, within
+from targeting.kernels import CELL_MM, EDGE, LEAST_STEP, turned, within
 
 __all__ = ["find_stop"]
 
@@ -85,20 +85,40 @@ def _middle(tips: Array, directions: Array, lengths: Array, first: int, end: int
 
 
 @compiled
+def _holds(shape: tuple[int, int, int], i: float, j: float, k: float) -> bool:
+    """Whether a point lies in one of a lattice's cells."""
+    return bool(0.0 <= i < shape[2] - 1 and 0.0 <= j < shape[1] - 1 and 0.0 <= k < shape[0] - 1)
+
+
+@compiled
+def _part_within(shape: tuple[int, int, int], i: float, j: float, k: float, di: float, dj: float, dk: float,
+                 length: float) -> float:
+    """How much of a shaft, from its tip on, a lattice holds, mm; 0 when it does not hold the tip."""
+    if not _holds(shape, i, j, k):
+        return 0.0
+    if _holds(shape, i - length * di, j - length * dj, k - length * dk):
+        return length
+    out = length
+    for place, step, size in ((i, di, shape[2]), (j, dj, shape[1]), (k, dk, shape[0])):
+        if step > 0.0:
+            out = min(out, place / step)
+        elif step < 0.0:
+            out = min(out, (place - (size - 1 - EDGE)) / step)
+    return max(out, 0.0)
+
+
+@compiled
 def _cleared_from(merged: Field, cells: State, i: float, j: float, k: float, di: float, dj: float, dk: float,
                   end: float, begin: float, wide: float, spread: float) -> float:
     """The place on a bundle's axis from which on all of it is free to `end`; `end` when that is not known of any part.
 
-    `wide` holds the needles' radius.
+    `wide` holds the needles' radius; the lattice holds the axis.
     """
-    nz, nx, ny = cells.shape
-    last_i, last_j, last_k = nx - 1e-9, ny - 1e-9, nz - 1e-9
     s, cleared = end, end
     while True:
-        a, b, c = (min(max(i - s * di, 0.0), last_i), min(max(j - s * dj, 0.0), last_j),
-                   min(max(k - s * dk, 0.0), last_k))
+        a, b, c = i - s * di, j - s * dj, k - s * dk
         width = wide + spread * max(s, 0.0)
-        room = cells[int(c), int(a), int(b)] * CELL_MM - width
+        room = cells[np.uint64(int(c)), np.uint64(int(a)), np.uint64(int(b))] * CELL_MM - width
         if room < _BUNDLE_ROOM:
             room = within(merged, a, b, c) - width
         reach = room / (1.0 + spread)
@@ -125,11 +145,13 @@ def _bundle_room(merged: Field, combined: Field, cells: State, inverse: Array, o
     i, j, k = turned(inverse, axis[0] - origin[0], axis[1] - origin[1], axis[2] - origin[2])
     di, dj, dk = turned(inverse, axis[3], axis[4], axis[5])
     wide += radius + spread * max(high, 0.0)
-    free = _cleared_from(merged, cells, i, j, k, di, dj, dk, longest, zone - high, wide, spread)
     middle, half = 0.5 * (zone - low - high), 0.5 * (zone + high - low)
-    nz, ny, nx = combined.shape
-    room = within(combined, min(max(i - middle * di, 0.0), nx - 1.0), min(max(j - middle * dj, 0.0), ny - 1.0),
-                  min(max(k - middle * dk, 0.0), nz - 1.0)) - wide - spread * max(middle, 0.0)
+    first_s = min(zone - high, middle)
+    if not (_holds(combined.shape, i - longest * di, j - longest * dj, k - longest * dk)
+            and _holds(combined.shape, i - first_s * di, j - first_s * dj, k - first_s * dk)):
+        return math.inf, False
+    free = _cleared_from(merged, cells, i, j, k, di, dj, dk, longest, zone - high, wide, spread)
+    room = within(combined, i - middle * di, j - middle * dj, k - middle * dk) - wide - spread * max(middle, 0.0)
     return free, room >= half * (1.0 + spread)
 
 
@@ -137,12 +159,9 @@ def _bundle_room(merged: Field, combined: Field, cells: State, inverse: Array, o
 def _zone_stop(combined: Field, i: float, j: float, k: float, di: float, dj: float, dk: float, begin: float,
                radius: float) -> float:
     """Where a shaft comes too near to something in the zone at its tip; `begin` when nowhere."""
-    nz, ny, nx = combined.shape
-    last_i, last_j, last_k = nx - 1 - 1e-9, ny - 1 - 1e-9, nz - 1 - 1e-9
     s = 0.0
     while s < begin:
-        room = within(combined, min(max(i - s * di, 0.0), last_i), min(max(j - s * dj, 0.0), last_j),
-                      min(max(k - s * dk, 0.0), last_k)) - radius
+        room = within(combined, i - s * di, j - s * dj, k - s * dk) - radius
         if room < 0.0:
             return s
         s += max(room, LEAST_STEP)
@@ -166,17 +185,13 @@ def _advance(merged: Field, cells: State, rays: Array, reached: Array, who: NDAr
     who : (m,)
         Their rows in `stops`.
     """
-    nz, nx, ny = cells.shape
-    last_i, last_j, last_k = nx - 1e-9, ny - 1e-9, nz - 1e-9
     rooms, places = np.empty(_ABREAST), np.empty((3, _ABREAST))
     while count > 0:
         for n in range(count):
             s = reached[0, n]
-            a = min(max(rays[0, n] - s * rays[3, n], 0.0), last_i)
-            b = min(max(rays[1, n] - s * rays[4, n], 0.0), last_j)
-            c = min(max(rays[2, n] - s * rays[5, n], 0.0), last_k)
+            a, b, c = rays[0, n] - s * rays[3, n], rays[1, n] - s * rays[4, n], rays[2, n] - s * rays[5, n]
             places[0, n], places[1, n], places[2, n] = a, b, c
-            rooms[n] = cells[int(c), int(a), int(b)] * CELL_MM - radius
+            rooms[n] = cells[np.uint64(int(c)), np.uint64(int(a)), np.uint64(int(b))] * CELL_MM - radius
         left = 0
         for n in range(count):
             s, cleared, end, room = reached[0, n], reached[1, n], reached[2, n], rooms[n]
@@ -206,7 +221,7 @@ def _advance(merged: Field, cells: State, rays: Array, reached: Array, who: NDAr
 @compiled
 def find_stop(merged: Field, combined: Field, cells: State, inverse: Array, origin: Array, tips: Array,
               directions: Array, lengths: Array, zone: float, radius: float) -> Array:
-    """Follow each shaft from its tip to its entry, or to where it comes too near to something.
+    """Follow each shaft from its tip to its entry or out of the fields, or to where it comes too near to something.
 
     Between the zone at the tip and the entry `merged` counts, inside the zone only `combined`.
 
@@ -241,6 +256,10 @@ def find_stop(merged: Field, combined: Field, cells: State, inverse: Array, orig
                 continue
             i, j, k = turned(inverse, tips[n, 0] - origin[0], tips[n, 1] - origin[1], tips[n, 2] - origin[2])
             di, dj, dk = turned(inverse, directions[n, 0], directions[n, 1], directions[n, 2])
+            end = _part_within(merged.shape, i, j, k, di, dj, dk, end)
+            if end == 0.0:
+                continue
+            begin = min(begin, end)
             if not zone_is_free:
                 stop = _zone_stop(combined, i, j, k, di, dj, dk, begin, radius)
                 if stop < begin:

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from targeting.compiled import compiled
 
 __all__ = [
-    "AIR", "CELL_MM", "INSIDE", "LEAST_STEP", "OPEN", "electrode_along", "find_contact", "find_exit", "floor_of_cells",
-    "least_slack", "sample_many", "trilinear", "turned", "within",
+    "AIR", "CELL_MM", "EDGE", "INSIDE", "LEAST_STEP", "OPEN", "electrode_along", "find_contact", "find_exit",
+    "floor_of_cells", "least_slack", "sample_many", "trilinear", "turned", "within",
 ]
 
 Array = NDArray[np.float64]
@@ -28,21 +28,27 @@ AIR, INSIDE, OPEN = 0, 1, 2
 _SKIN_STEP = 1.0
 #: Air this thin before the end of what was measured is the rim of a cropped body, not skin, mm.
 _RIM_MM = 5
-#: Shortest step along a shaft, mm.
-LEAST_STEP = 0.5
+#: Shortest step along a shaft, and toward bone, mm.
+LEAST_STEP, _CONTACT_STEP = 0.5, 0.25
 #: Unit of the floors of cells, mm.
 CELL_MM = 0.1
+#: Beyond a lattice its border counts: the last place in its last cell, in voxels before the last voxel.
+EDGE = 1e-9
 
 
 @compiled
 def within(field: Field, i: float, j: float, k: float) -> float:
-    """Value of a field at fractional voxel indices inside its lattice, mm."""
-    a, b, c = min(int(i), field.shape[2] - 2), min(int(j), field.shape[1] - 2), min(int(k), field.shape[0] - 2)
-    u, v, w = i - a, j - b, k - c
-    low = ((field[c, b, a] * (1 - u) + field[c, b, a + 1] * u) * (1 - v)
-           + (field[c, b + 1, a] * (1 - u) + field[c, b + 1, a + 1] * u) * v)
-    high = ((field[c + 1, b, a] * (1 - u) + field[c + 1, b, a + 1] * u) * (1 - v)
-            + (field[c + 1, b + 1, a] * (1 - u) + field[c + 1, b + 1, a + 1] * u) * v)
+    """Value of a field at fractional voxel indices, which must lie in one of its cells, mm.
+
+    That is, each at least 0 and less than that of the last voxel. Unsigned indices spare a test for negative ones.
+    """
+    a, b, c = np.uint64(int(i)), np.uint64(int(j)), np.uint64(int(k))
+    a1, b1, c1 = a + np.uint64(1), b + np.uint64(1), c + np.uint64(1)
+    u, v, w = i - int(i), j - int(j), k - int(k)
+    low = ((field[c, b, a] * (1 - u) + field[c, b, a1] * u) * (1 - v)
+           + (field[c, b1, a] * (1 - u) + field[c, b1, a1] * u) * v)
+    high = ((field[c1, b, a] * (1 - u) + field[c1, b, a1] * u) * (1 - v)
+            + (field[c1, b1, a] * (1 - u) + field[c1, b1, a1] * u) * v)
     return float(low * (1 - w) + high * w)
 
 
@@ -59,7 +65,8 @@ def trilinear(field: Field, inverse: Array, origin: Array, x: float, y: float, z
     """Value of a field at one point, mm; the border value beyond the lattice."""
     nz, ny, nx = field.shape
     i, j, k = turned(inverse, x - origin[0], y - origin[1], z - origin[2])
-    return within(field, min(max(i, 0.0), nx - 1.0), min(max(j, 0.0), ny - 1.0), min(max(k, 0.0), nz - 1.0))
+    return within(field, min(max(i, 0.0), nx - 1 - EDGE), min(max(j, 0.0), ny - 1 - EDGE),
+                  min(max(k, 0.0), nz - 1 - EDGE))
 
 
 @compiled
@@ -137,7 +144,7 @@ def find_contact(bones: Field, inverse: Array, origin: Array, aims: Array, direc
     """
     s_out, nearest = np.empty(len(aims)), np.empty(len(aims))
     for n in range(len(aims)):
-        s, least, before = start, 1e9, 1e9
+        s, least, before, step = start, 1e9, 1e9, _CONTACT_STEP
         s_out[n] = np.nan
         while s >= -beyond:
             d = trilinear(bones, inverse, origin, aims[n, 0] - s * directions[n, 0],
@@ -145,10 +152,12 @@ def find_contact(bones: Field, inverse: Array, origin: Array, aims: Array, direc
             least = min(least, d)
             if d <= gap:
                 # the field is nearly linear over one step: land on the level by interpolation
-                s_out[n] = s if before > 1e8 else s + 0.25 * (gap - d) / (before - d)
+                s_out[n] = s if before > 1e8 else s + step * (gap - d) / (before - d)
                 break
             before = d
-            s -= 0.25
+            # half of what is left to bone can be taken at once; places stay on one raster
+            step = _CONTACT_STEP * max(math.floor(0.5 * (d - gap) / _CONTACT_STEP), 1.0)
+            s -= step
         nearest[n] = least
     return s_out, nearest
 
@@ -197,7 +206,7 @@ def least_slack(combined: Field, bones: Field, combined_cells: State, bone_cells
     count = len(tips)
     slack, slack_at, bone, bone_at = np.empty(count), np.zeros(count), np.empty(count), np.zeros(count)
     nz, nx, ny = combined_cells.shape
-    last_i, last_j, last_k = nx - 1e-9, ny - 1e-9, nz - 1e-9
+    last_i, last_j, last_k = nx - EDGE, ny - EDGE, nz - EDGE
     for n in range(count):
         i, j, k = turned(inverse, tips[n, 0] - origin[0], tips[n, 1] - origin[1], tips[n, 2] - origin[2])
         di, dj, dk = turned(inverse, directions[n, 0], directions[n, 1], directions[n, 2])
@@ -230,7 +239,7 @@ def least_slack(combined: Field, bones: Field, combined_cells: State, bone_cells
 @compiled
 def electrode_along(bones: Field, foramen: Field, inverse: Array, origin: Array, tips: Array, directions: Array,
                     reach: Array, nerve: Array, wanted: NDArray[np.bool_], step: float, active: float, zone: float,
-                    capture: float, contact: float) -> Array:
+                    capture: float, contact: float, least_near: float, most_gap: float) -> Array:
     """How active tips lie beside bone, spinal nerve and medial branch.
 
     Parameters
@@ -243,6 +252,8 @@ def electrode_along(bones: Field, foramen: Field, inverse: Array, origin: Array,
         Length of the active tip, and of the part of the needle that may graze bone, mm.
     capture, contact : float
         Distance from the axis at which the nerve counts as caught, and at which the axis counts as lying on bone, mm.
+    least_near, most_gap : float
+        Limits of the first two columns, mm; a needle that breaks one of them is NaN in those that follow.
 
     Returns
     -------
@@ -265,6 +276,9 @@ def electrode_along(bones: Field, foramen: Field, inverse: Array, origin: Array,
                 on_bone += 1 if b <= contact else 0
         out[n, 0] = near_bone
         out[n, 1] = trilinear(bones, inverse, origin, x, y, z)
+        if near_bone < least_near or out[n, 1] > most_gap:
+            out[n, 2:] = np.nan
+            continue
         out[n, 2] = on_bone / along
         hot, warm = 1e9, 1e9
         for m in range(len(reach)):

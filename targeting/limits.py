@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from segmentation.anatomy import StructureName
 from targeting.model import Rejection, RejectionReason
 
-__all__ = ["Limit", "margin_limit", "structure_words"]
+__all__ = ["BOUND_ROUNDING", "Limit", "margin_limit", "structure_words"]
 
 Array = NDArray[np.float64]
 _WORDS = {StructureName.FORAMEN_CONTENTS: "the exiting nerve in the foramen", StructureName.VENA_CAVA: "the vena cava",
           StructureName.BOWEL_GAS: "the bowel", StructureName.ILIAC_BONES: "the iliac bone"}
 #: Misses smaller than this (mm or degrees) are rounding: candidates stand exactly on a band's limit.
-_ROUNDING = 1e-6
+BOUND_ROUNDING = 1e-6
 
 
 def structure_words(name: StructureName) -> str:
@@ -52,7 +52,7 @@ class Limit:
     def miss(self, values: Array) -> Array:
         """(n,) how far values lie beyond the bound, larger is worse; positive where the limit is broken."""
         bound = 0.0 if self.bound is None else self.bound
-        return np.asarray((bound - values if self.least else values - bound) - _ROUNDING)
+        return np.asarray((bound - values if self.least else values - bound) - BOUND_ROUNDING)
 
     def sentence(self, value: float, *, best: bool) -> str:
         """The words for a broken limit; `best` when `value` is the nearest of many needles."""

@@ -27,7 +27,7 @@ from segmentation.anatomy import StructureName
 from targeting.compiled import compiled
 from targeting.constants import Constant, section
 from targeting.fields import FIELD_CAP_MM, NearField
-from targeting.kernels import within
+from targeting.kernels import EDGE, within
 from targeting.model import CapturePoint, MarginCurve
 from targeting.scene import Scene
 
@@ -85,12 +85,11 @@ def _least_along(field: Field, start: Array, step: Array, length: float, floor: 
     start, step : (3,)
         Fractional indices of one end, and the steps of 1 mm toward the other.
     """
-    nz, ny, nx = field.shape
+    last_k, last_j, last_i = field.shape[0] - 1 - EDGE, field.shape[1] - 1 - EDGE, field.shape[2] - 1 - EDGE
     s, least = 0.0, ceiling
     while least > floor:
-        value = within(field, min(max(start[0] + s * step[0], 0.0), nx - 1.0),
-                       min(max(start[1] + s * step[1], 0.0), ny - 1.0),
-                       min(max(start[2] + s * step[2], 0.0), nz - 1.0))
+        value = within(field, min(max(start[0] + s * step[0], 0.0), last_i),
+                       min(max(start[1] + s * step[1], 0.0), last_j), min(max(start[2] + s * step[2], 0.0), last_k))
         least = min(least, value)
         if s >= length:
             return least

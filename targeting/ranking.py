@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -31,16 +30,28 @@ def _angle_comfort(scene: Scene, oblique: Array, tilt: Array) -> tuple[Array, ND
     return np.exp(-0.5 * (off / scene.procedure.search.angle_scale.value)**2), usual
 
 
-def score(scene: Scene, batch: Batch, which: NDArray[np.intp], *, quick: bool = False) -> tuple[Array, Scores]:
-    """(m,) weighted score and each objective of the needles of `which`; `quick` takes their robustness for granted."""
-    measure_path(scene, batch, which[np.isnan(batch.slack[which])])
+def score(scene: Scene, batch: Batch, which: NDArray[np.intp], *,
+          granted: tuple[str, ...] = ()) -> tuple[Array, Scores]:
+    """(m,) weighted score and each objective of some needles.
+
+    Parameters
+    ----------
+    which : (m,)
+        Rows of the batch.
+    granted : tuple of str
+        Of ``"clearance"`` and ``"robustness"``, the objectives that are not measured but taken as 1: the score is then
+        the most it can be.
+    """
+    if "clearance" not in granted:
+        measure_path(scene, batch, which[np.isnan(batch.slack[which])])
     procedure = scene.procedure
     longest = procedure.stock[-1].length_mm
     comfort, usual = _angle_comfort(scene, batch.oblique[which], batch.tilt[which])
     saturation = procedure.search.clearance_saturation.value
+    best = np.ones(len(which))
     scores: Scores = {
-        "clearance": np.clip(batch.slack[which] / saturation, 0.0, 1.0),
-        "robustness": np.ones(len(which)) if quick else robustness(scene, batch, which),
+        "clearance": best if "clearance" in granted else np.clip(batch.slack[which] / saturation, 0.0, 1.0),
+        "robustness": best if "robustness" in granted else robustness(scene, batch, which),
         "angle": comfort,
         "length": np.clip(1.0 - batch.lengths[which] / longest, 0.0, 1.0),
     }
@@ -62,15 +73,21 @@ def score(scene: Scene, batch: Batch, which: NDArray[np.intp], *, quick: bool = 
     return np.asarray(np.round(total, 6), dtype=np.float64), scores
 
 
-def beats(one: Mapping[str, float], other: Mapping[str, float]) -> bool:
-    """Whether one needle is at least as good as another in every objective, to 3 decimals, and better in one."""
-    ahead = [round(value, 3) - round(other[name], 3) for name, value in one.items()]
-    return min(ahead) >= 0 and max(ahead) > 0
+def beats(one: Mapping[str, float], others: Scores) -> NDArray[np.bool_]:
+    """(n,) whether one needle is at least as good as others in every objective, to 3 decimals, and better in one."""
+    ahead = np.array([np.round(value, 3) - np.round(others[name], 3) for name, value in one.items()])
+    return np.asarray((ahead.min(axis=0) >= 0) & (ahead.max(axis=0) > 0))
 
 
-def differs(scene: Scene, batch: Batch, a: int, other: Batch, b: int) -> bool:
-    """Whether two needles are different choices: by angle, or by where they enter the skin."""
+def differs(scene: Scene, direction: Array, entry: Array, directions: Array, entries: Array) -> NDArray[np.bool_]:
+    """(n,) whether a needle is another choice than others: by angle, or by where it enters the skin.
+
+    Parameters
+    ----------
+    direction, directions : (3,) and (n, 3) unit
+    entry, entries : (3,) and (n, 3) LPS mm
+    """
     rule = scene.procedure.search
-    angle = math.degrees(math.acos(min(max(float(batch.directions[a] @ other.directions[b]), -1.0), 1.0)))
-    apart = math.dist(batch.entries_of(np.array([a]))[0], other.entries_of(np.array([b]))[0])
-    return bool(angle > rule.different_angle.value or apart > rule.different_entry.value)
+    angle = np.degrees(np.arccos(np.clip(directions @ direction, -1.0, 1.0)))
+    apart = np.linalg.norm(entries - entry, axis=1)
+    return np.asarray((angle > rule.different_angle.value) | (apart > rule.different_entry.value))

@@ -75,15 +75,56 @@ class _Ranked:
         return cls(batch, rows[order], total[order], {name: values[order] for name, values in objectives.items()})
 
 
+@dataclass(frozen=True, eq=False)
+class _Tries:
+    """The needles of several rankings in the order in which they are tried: by score, then the first ranking first.
+
+    Attributes
+    ----------
+    free : (n,) bool
+        Those still worth a try; changed in place.
+    """
+
+    ranked: tuple[_Ranked, ...]
+    which: NDArray[np.intp]
+    places: NDArray[np.intp]
+    directions: Array
+    entries: Array
+    objectives: Scores
+    free: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, ranked: tuple[_Ranked, ...]) -> _Tries:
+        """All of them, from all rankings."""
+        which = np.repeat(np.arange(len(ranked)), [len(r.rows) for r in ranked])
+        places = np.concatenate([np.arange(len(r.rows)) for r in ranked])
+        order = np.lexsort((places, which, -np.concatenate([r.total for r in ranked])))
+        directions = np.concatenate([r.batch.directions[r.rows] for r in ranked])[order]
+        entries = np.concatenate([r.batch.entries_of(r.rows) for r in ranked])[order]
+        objectives = {name: np.concatenate([r.objectives[name] for r in ranked])[order]
+                      for name in ranked[0].objectives}
+        return cls(ranked, which[order], places[order], directions, entries, objectives, np.ones(len(order), np.bool_))
+
+    def next(self, first: int) -> int | None:
+        """The first one from `first` on that is worth a try."""
+        left = np.flatnonzero(self.free[first:])
+        return first + int(left[0]) if len(left) else None
+
+    def origin(self, n: int) -> tuple[_Ranked, int]:
+        """The ranking that one comes from, and its place there."""
+        return self.ranked[int(self.which[n])], int(self.places[n])
+
+
 def _shortlist(scene: Scene, batch: Batch) -> NDArray[np.intp]:
     """The best admitted needle per direction by what is quickly known, best first."""
     admitted = batch.left()
     if not len(admitted):
         return admitted
-    quick, _ = score(scene, batch, admitted, quick=True)
-    keys = np.round(np.stack([batch.oblique[admitted], batch.tilt[admitted]], axis=1), 2)
+    quick, _ = score(scene, batch, admitted, granted=("robustness",))
+    # both angles to 0.01 degrees as one number
+    keys = np.rint(100.0 * batch.oblique[admitted]) * 1e6 + np.rint(100.0 * batch.tilt[admitted])
     order = np.argsort(-quick, kind="stable")
-    _, first = np.unique(keys[order], axis=0, return_index=True)
+    _, first = np.unique(keys[order], return_index=True)
     return np.asarray(admitted[order[np.sort(first)][:_SHORTLIST]])
 
 
@@ -104,6 +145,20 @@ def _seeds(scene: Scene, ranked: _Ranked) -> NDArray[np.intp]:
     return np.array(chosen, dtype=np.intp)
 
 
+def _scored(scene: Scene, trial: Batch, beaten: Array) -> Array:
+    """(n,) scores of a batch of neighbours, -1 for those turned down and those that cannot beat a bound, (n,).
+
+    What is costly to measure is measured last, and only where the most it can add would tell.
+    """
+    values, rows = np.full(len(trial), -1.0), trial.left()
+    for granted in (("clearance", "robustness"), ("robustness",), ()):
+        if len(rows):
+            found, _ = score(scene, trial, rows, granted=granted)
+            rows, found = rows[found > beaten[rows]], found[found > beaten[rows]]
+    values[rows] = found if len(rows) else 0.0
+    return values
+
+
 def _refine(scene: Scene, batch: Batch, seeds: NDArray[np.intp], allow_open: bool) -> Batch:
     """Walk each seed to the best of its neighbours until none is better, then with finer steps; one row per seed."""
     here = batch.take(seeds)
@@ -113,16 +168,14 @@ def _refine(scene: Scene, batch: Batch, seeds: NDArray[np.intp], allow_open: boo
         for _ in range(_WALKS):
             around_them = around(scene, here.needles.take(active), angle, shift)
             trial = assess(scene, around_them, allow_open=allow_open)
-            values = np.full(len(trial), -1.0)
-            admitted = trial.left()
-            if len(admitted):
-                values[admitted], _ = score(scene, trial, admitted)
-            table = values.reshape(len(active), -1)
+            each = len(trial) // len(active)
+            values = _scored(scene, trial, np.repeat(total[active] + _BETTER, each))
+            table = values.reshape(len(active), each)
             best = np.argmax(table, axis=1)
             better = table[np.arange(len(active)), best] > total[active] + _BETTER
             if not better.any():
                 break
-            rows = np.flatnonzero(better) * table.shape[1] + best[better]
+            rows = np.flatnonzero(better) * each + best[better]
             active = active[better]
             here.put(active, trial, rows)
             total[active] = values[rows]
@@ -136,24 +189,21 @@ def _finalists(scene: Scene, meter: ClearanceMeter, batch: Batch, allow_open: bo
         return [], 0
     coarse = _Ranked.of(scene, batch, short)
     fine = _refine(scene, batch, _seeds(scene, coarse), allow_open)
-    tries = sorted(((-float(total), order, ranked, n)
-                    for order, ranked in enumerate((_Ranked.of(scene, fine, np.arange(len(fine))), coarse))
-                    for n, total in enumerate(ranked.total)), key=lambda t: (t[0], t[1], t[3]))
+    tries = _Tries.of((_Ranked.of(scene, fine, np.arange(len(fine))), coarse))
     chosen: list[Finalist] = []
-    failed = 0
-    for _, _, ranked, n in tries:
-        if len(chosen) >= int(scene.procedure.search.placements.value) or failed >= _ATTEMPTS:
-            break
-        row, objectives = int(ranked.rows[n]), {name: float(v[n]) for name, v in ranked.objectives.items()}
-        if not all(differs(scene, ranked.batch, row, f.batch, f.row) and not beats(f.objectives, objectives)
-                   for f in chosen):
-            continue
-        measured = confirm(scene, meter, ranked.batch.entries_of(np.array([row]))[0], ranked.batch.tips[row],
-                           ranked.batch.directions[row], float(ranked.batch.lengths[row]))
+    failed, n = 0, tries.next(0)
+    while n is not None and len(chosen) < int(scene.procedure.search.placements.value) and failed < _ATTEMPTS:
+        ranked, at = tries.origin(n)
+        row, objectives = int(ranked.rows[at]), {name: float(v[at]) for name, v in ranked.objectives.items()}
+        measured = confirm(scene, meter, tries.entries[n], ranked.batch.tips[row], ranked.batch.directions[row],
+                           float(ranked.batch.lengths[row]))
         if measured.broken:
             failed += 1
         else:
-            chosen.append(Finalist(ranked.batch, row, float(ranked.total[n]), objectives, measured))
+            chosen.append(Finalist(ranked.batch, row, float(ranked.total[at]), objectives, measured))
+            tries.free[:] &= differs(scene, tries.directions[n], tries.entries[n], tries.directions, tries.entries)
+            tries.free[:] &= ~beats(objectives, tries.objectives)
+        n = tries.next(n + 1)
     return chosen, failed
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from imaging.geometry import to_index, to_world
 from imaging.volume import Grid
 from targeting.distance import signed_distance
 from targeting.follow import find_stop
@@ -82,6 +83,31 @@ def test_the_floor_of_a_cell_is_the_least_of_its_corners(world: tuple) -> None:
     assert (least >= np.minimum(corners, 25.5) - CELL_MM - 1e-5).all()
 
 
+def _held(grid: Grid, s: Array, points: Array) -> tuple[Array, Array]:
+    """The places of a shaft that lie on a lattice; beyond it nothing is looked at."""
+    index = to_index(grid, points)
+    inside = ((index >= 0) & (index < np.array(grid.shape[::-1]) - 1)).all(axis=1)
+    return s[inside], points[inside]
+
+
+def test_a_shaft_is_followed_to_where_it_leaves_the_fields(world: tuple) -> None:
+    """Out of every face, alone and in bundles, along a wall there and without one; a tip outside is not followed."""
+    grid = world[0]
+    inverse, origin = _inverse(grid)
+    border = np.ones(grid.shape, np.bool_)
+    border[1:-1, 1:-1, 1:-1] = False
+    middle = to_world(grid, 0.5 * (np.array(grid.shape[::-1]) - 1))
+    ways = np.concatenate([np.eye(3), -np.eye(3)]) @ grid.direction.T
+    tips, directions, lengths = np.repeat(middle[None], 24, axis=0), np.repeat(ways, 4, axis=0), np.full(24, 500.0)
+    for field, stopped in ((np.full(grid.shape, 9.0, np.float32), False),
+                           (signed_distance(border, grid.spacing, 24.0, 6.0), True)):
+        cells = floor_of_cells(field)
+        stops = find_stop(field, field, cells, inverse, origin, tips, directions, lengths, 3.0, 1.0)
+        assert (np.isnan(stops) == (not stopped)).all()
+        outside = middle - 400.0 * directions
+        assert np.isnan(find_stop(field, field, cells, inverse, origin, outside, directions, lengths, 3.0, 1.0)).all()
+
+
 @pytest.mark.parametrize("radius", [1.0, 2.0, 3.0])
 def test_shafts_are_stopped_where_dense_sampling_finds_too_little_room(world: tuple, radius: float) -> None:
     grid, combined, bones, tips, directions, lengths = world
@@ -91,7 +117,7 @@ def test_shafts_are_stopped_where_dense_sampling_finds_too_little_room(world: tu
                       radius)
     seen = [0, 0]
     for n in range(len(tips)):
-        s, points = axis_points(tips[n], directions[n], 3 * lengths[n])
+        s, points = _held(grid, *axis_points(tips[n], directions[n], 3 * lengths[n]))
         dense = np.where(s < 3.0, sample(combined, grid, points), sample(merged, grid, points))
         if np.isnan(stops[n]):
             assert dense.min() >= radius - 0.26  # half the shortest step
@@ -118,7 +144,7 @@ def test_shafts_in_bundles_are_judged_as_each_by_itself(world: tuple, radius: fl
                                       ends[n:n + 1], 3.0, radius) for n in range(len(fans))])
     assert 0.05 < np.isnan(together).mean() < 0.95
     for n in range(len(fans)):
-        s, points = axis_points(fans[n], ways[n], ends[n])
+        s, points = _held(grid, *axis_points(fans[n], ways[n], ends[n]))
         room = np.where(s < 3.0, sample(combined, grid, points), sample(merged, grid, points)) - radius
         if np.isnan(together[n]) != np.isnan(alone[n]):
             assert -0.26 < room.min() < 0.0  # missed by either within half the shortest step
@@ -168,7 +194,15 @@ def test_electrodes_are_measured_as_by_hand(world: tuple) -> None:
     wanted = np.arange(80) % 3 > 0
     reach = np.array([[0.0, 3.1, 5.6], [5.0, 5.6, 8.2], [10.0, 3.1, 5.6]])
     out = electrode_along(bones, foramen, inverse, origin, tips, directions, reach, nerve, wanted, 0.25, 10.0, 11.0,
-                          3.0, 1.6)
+                          3.0, 1.6, -np.inf, np.inf)
+    near, gap = float(np.median(out[:, 0])), float(np.median(out[:, 1])) + 1.0
+    some = electrode_along(bones, foramen, inverse, origin, tips, directions, reach, nerve, wanted, 0.25, 10.0, 11.0,
+                           3.0, 1.6, near, gap)
+    kept = (out[:, 0] >= near) & (out[:, 1] <= gap)
+    assert 0 < kept.sum() < len(kept)
+    np.testing.assert_array_equal(some[:, :2], out[:, :2])
+    np.testing.assert_array_equal(some[kept], out[kept])
+    assert np.isnan(some[~kept, 2:]).all()
     for n in range(len(tips)):
         s = np.arange(0.0, 11.01, 0.5)
         b = sample(bones, grid, tips[n] - s[:, None] * directions[n])
