@@ -16,7 +16,7 @@ from segmentation.anatomy import StructureName
 from targeting.angles import oblique_tilt
 from targeting.candidates import Needles
 from targeting.follow import find_stop
-from targeting.kernels import OPEN, electrode_along, find_contact, find_exit, least_slack
+from targeting.kernels import OPEN, electrode_along, find_contact, find_dense, find_exit, least_slack
 from targeting.limits import BOUND_ROUNDING, Limit
 from targeting.model import RejectionReason
 from targeting.needles import longest_path
@@ -31,6 +31,8 @@ Flags = NDArray[np.bool_]
 Rows = NDArray[np.intp]
 _CONTACT_START_MM = 9.0
 _SIDE_MM = 1.0
+#: Bone ahead of a tip is looked for so far, mm.
+_SEEN_MM = 15.0
 #: Directions in which a needle is misplaced.
 _TURNS = 8
 #: A path that misses the pedicle altogether is this far from its margin, mm.
@@ -180,6 +182,20 @@ def _check_block_tip(scene: Scene, batch: Batch) -> None:
         gap = np.linalg.norm(batch.tips[left, None] - scene.nerve, axis=2).min(axis=1)
         batch.reject(left, Limit(RejectionReason.TIP_RULE, rule.to_nerve.value,
                                  "the tip lies {value:.1f} mm from the nerve{best}, {bound:.1f} allowed"), gap)
+    _check_seen(scene, batch)
+
+
+def _check_seen(scene: Scene, batch: Batch) -> None:
+    """The scan itself shows the bone that is to stop the tip: a mask may claim bone where there is none."""
+    rule, density = scene.procedure.tip, scene.fields.density
+    if rule.seen_density is None or rule.seen_ahead is None or density is None:
+        return
+    left = batch.left()
+    ahead = find_dense(density, scene.inverse, scene.origin, batch.tips[left], batch.directions[left],
+                       rule.seen_density.value, _SEEN_MM)
+    batch.reject(left, Limit(
+        RejectionReason.BONE_NOT_SEEN, rule.seen_ahead.value,
+        "the scan shows no bone for {value:.1f} mm straight ahead of the tip{best}, {bound:.1f} allowed"), ahead)
 
 
 def _check_region(scene: Scene, batch: Batch) -> None:

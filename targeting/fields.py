@@ -92,6 +92,8 @@ class PathFields:
         Vertebra labels.
     crossed : frozenset of int
         Labels of the bones that a needle may enter.
+    density : (z, y, x) float32, HU, or None
+        The CT itself; None without one.
     """
 
     grid: Grid
@@ -105,6 +107,7 @@ class PathFields:
     state: NDArray[np.uint8]
     labels: NDArray[Any]
     crossed: frozenset[int] = frozenset()
+    density: NDArray[np.float32] | None = None
 
     @cached_property
     def merged(self) -> NDArray[np.float32]:
@@ -260,13 +263,14 @@ def build_fields(spine: Spine, targets: Sequence[Target], procedure: Procedure,
         foramen[contents.cut] = contents.distance
     bones = nothing.copy() if measured is None else measured
     state = np.ascontiguousarray(axes.apply(state)[thin])
-    other = np.zeros(grid.shape, np.bool_)
+    other, density = np.zeros(grid.shape, np.bool_), None
     if volume is not None and volume.modality == "CT":
-        values = axes.apply(volume.array)[thin] * np.float32(volume.slope) + np.float32(volume.intercept)
+        density = np.ascontiguousarray(axes.apply(volume.array)[thin] * np.float32(volume.slope)
+                                       + np.float32(volume.intercept))
         known_bone = nothing if everything is None else everything
-        other = _unlabelled_bone(values, known_bone, state, procedure.unlabelled_bone, float(np.prod(grid.spacing)))
+        other = _unlabelled_bone(density, known_bone, state, procedure.unlabelled_bone, float(np.prod(grid.spacing)))
         if other.any():
             np.minimum(bones, signed_distance(other, grid.spacing, FIELD_CAP_MM, _DEPTH_CAP_MM), out=bones)
     _log.info("fields on %s voxels of %s mm", grid.shape, np.round(grid.spacing, 2).tolist())
     return PathFields(grid, combined, owner, names, bones, foramen, near, boxes_of(other, grid), state, labels,
-                      crossed)
+                      crossed, density)

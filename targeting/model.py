@@ -69,6 +69,7 @@ class RejectionReason(StrEnum):
     TIP_RULE = "tip_rule"
     ACTIVE_TIP_DEPTH = "active_tip_depth"
     TIP_DEPTH = "tip_depth"
+    BONE_NOT_SEEN = "bone_not_seen"
     PARALLELISM = "parallelism"
     HEATED_NERVE = "heated_nerve"
     STRUCTURE_NOT_COMPUTED = "structure_not_computed"

@@ -15,6 +15,7 @@ from imaging.volume import Volume
 from segmentation.anatomy import LandmarkName, Nerve, carrier_of, joints_of, nerves_of_joint
 from segmentation.spine import NerveCourse, NumberingStatus, Spine, Vertebra
 from targeting.angles import direction_from_angles
+from targeting.constants import Interval
 from targeting.contact import ContactRule, contact_point
 from targeting.model import MissingTarget, Target, TargetList
 from targeting.procedures import Procedure, ProcedureKind
@@ -82,11 +83,25 @@ def _arc_nearest(course: NerveCourse, point: Array) -> float:
     return float(arc[int(np.argmin(np.linalg.norm(dense - point, axis=1)))])
 
 
+def _arc_at(course: NerveCourse, t: float) -> float:
+    """Arc length (mm from the foramen end) at which a course has come along its neck to `t`, before the notch."""
+    dense = sample_path(course.path)
+    arc = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(dense, axis=0), axis=1))])
+    last = int(np.argmin(np.linalg.norm(dense - course.neck[1], axis=1))) + 1
+    return float(arc[int(np.argmin(np.abs(neck_fraction(course, dense[:last]) - t)))])
+
+
+def _across_groove(course: NerveCourse, groove: Array, point: Array) -> float:
+    """Distance of a point from the line through the groove's landmark and the dorsal end of the neck beside it, mm."""
+    along, off = unit(course.neck[1] - groove), point - groove
+    return float(np.linalg.norm(off - (off @ along) * along))
+
+
 def _site(vertebra: Vertebra, course: NerveCourse, procedure: Procedure) -> _Site | str:
     """Where on the course the target lies, or why it cannot be said.
 
-    Block of a medial branch: midway between the junction N and the notch. L5 dorsal ramus: in the ala groove.
-    Radiofrequency: the middle of the neck's part to cover.
+    Block of a medial branch: midway between the junction N and the notch. L5 dorsal ramus: in the ala groove, behind
+    the ventral third of the S1 articular process. Radiofrequency: the middle of the neck's part to cover.
     """
     side = course.side.value.lower()
     junction = vertebra.landmarks.get(LandmarkName(f"sap_tp_junction_{side}"))
@@ -96,7 +111,7 @@ def _site(vertebra: Vertebra, course: NerveCourse, procedure: Procedure) -> _Sit
     near = _arc_nearest(course, junction.position)
     confidences = [(junction.confidence, "; ".join(junction.reasons) or "junction landmark")]
     if course.nerve is Nerve.L5:
-        arc = near
+        arc = _arc_at(course, procedure.target.groove_aim.value)
     elif procedure.kind is ProcedureKind.RF and procedure.electrode is not None:
         neck = procedure.electrode.neck
         arc = _arc_nearest(course, course.neck[0] + 0.5 * (neck.low + neck.high) * (course.neck[1] - course.neck[0]))
@@ -108,7 +123,7 @@ def _site(vertebra: Vertebra, course: NerveCourse, procedure: Procedure) -> _Sit
     rule = procedure.target
     arc = near + float(np.clip(arc - near, -rule.along_course.value, rule.along_course.value))
     point, tangent, sigma = _place(course, arc)
-    gap = float(np.linalg.norm(point - junction.position))
+    gap = _across_groove(course, junction.position, point)
     if course.nerve is Nerve.L5 and gap > rule.from_groove.value:
         return f"the course passes {gap:.1f} mm from the ala groove, more than {rule.from_groove.value:.0f} mm"
     return _Site(junction.position, point, tangent, sigma, tuple(confidences))
@@ -157,6 +172,8 @@ def _make(spine: Spine, procedure: Procedure, nerve: Nerve, side: Side) -> Targe
     position = contact_point(spine, vertebra, site.on_course, approach, rule)
     if position is None:
         return f"the course lies more than {procedure.target.off_bone.value:.0f} mm from the {level} mask"
+    if nerve is Nerve.L5 and (wrong := _off_neck(course, position, procedure.target.groove_neck)):
+        return wrong
     along = np.outer(site.tangent, site.tangent)
     covariance = site.sigma_mm**2 * (np.eye(3) - along) + procedure.target.along_sigma.value**2 * along
     confidence, reasons = _confidence(vertebra, course, site, covariance, procedure.target)
@@ -165,6 +182,14 @@ def _make(spine: Spine, procedure: Procedure, nerve: Nerve, side: Side) -> Targe
         reasons = (*reasons, f"{joined}: its landmarks are less certain")
     return Target(_id_of(procedure, nerve, side), procedure.name, nerve, nerve.value, vertebra, side, joints_of(nerve),
                   position, course, covariance, confidence, reasons)
+
+
+def _off_neck(course: NerveCourse, position: Array, allowed: Interval) -> str:
+    """Words for an L5 dorsal ramus target outside its part of the groove; empty for one inside."""
+    t = float(neck_fraction(course, position[None])[0])
+    return "" if allowed.excess(t) == 0.0 else (
+        f"the place open to a needle lies at {t:.2f} of the S1 articular process from its ventral margin, "
+        f"{allowed.low:.2f} to {allowed.high:.2f} allowed")
 
 
 def _id_of(procedure: Procedure, nerve: Nerve, side: Side) -> str:

@@ -41,7 +41,10 @@ class TargetRule:
     ----------
     off_bone, along_course, from_junction, from_groove : Constant
         Largest distance of the course from its carrier, of a target from N along the course and in space, of the L5 DR
-        from the groove, mm.
+        to either side of the groove, mm.
+    groove_neck, groove_aim : Interval, Constant
+        Part of the groove beside the neck of the S1 articular process that the L5 DR's target may lie in, 0 ventral to
+        1 dorsal, and the place aimed at.
     along_sigma : Constant
         Uncertainty along the course, mm.
     wide, low_confidence : Constant
@@ -52,6 +55,8 @@ class TargetRule:
     along_course: Constant
     from_junction: Constant
     from_groove: Constant
+    groove_neck: Interval
+    groove_aim: Constant
     along_sigma: Constant
     wide: Constant
     low_confidence: Constant
@@ -104,6 +109,9 @@ class TipRule:
         Largest distance of the tip from the modelled nerve, mm; None where reaching the target's position is enough.
     depth : Constant or None
         Least length from the skin to the tip, mm; None where any depth serves.
+    seen_density, seen_ahead : Constant or None
+        Where the tip rests on bone: the scan itself must show matter of this density, HU, at most so far ahead of the
+        tip, mm; None where no bone stops the tip.
     """
 
     zone: Constant
@@ -113,6 +121,8 @@ class TipRule:
     ventral_gap: Constant | None = None
     to_nerve: Constant | None = None
     depth: Constant | None = None
+    seen_density: Constant | None = None
+    seen_ahead: Constant | None = None
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from imaging.geometry import Side
-from imaging.volume import Grid
+from imaging.volume import Grid, Volume
 from segmentation.anatomy import Nerve, StructureName
 from segmentation.spine import Spine
 from targeting.clearance import ClearanceMeter
 from targeting.constants import Constant, Numbers
+from targeting.evaluation import Evaluator
 from targeting.fields import build_fields
 from targeting.model import PlacementKind, Proposal, ProposalStatus, RejectionReason
 from targeting.planning import propose
@@ -313,3 +314,28 @@ def test_the_order_of_storage_changes_nothing() -> None:
     other = replace(spine, grid=Grid(shape, permuted), labels=store(spine.labels), structures=structures,
                     body=store(spine.body), reconstructed=store(spine.reconstructed))
     _same(_usual(ProcedureKind.BLOCK), _plan(other, BLOCK), np.eye(3), np.zeros(3), 0.01)
+
+
+def _in_fat(centre: np.ndarray, radius_mm: float) -> Volume:
+    """The phantom's CT with a ball of fat where the masks know bone."""
+    volume = lumbar_volume()
+    k, j, i = np.indices(volume.grid.shape, dtype=np.float32)
+    points = np.stack([i, j, k], axis=-1) * volume.grid.spacing.astype(np.float32) + volume.grid.origin
+    hu = volume.array.copy()
+    hu[np.linalg.norm(points - centre, axis=-1) <= radius_mm] = -100
+    return Volume(hu, volume.grid, modality="CT")
+
+
+def test_a_tip_on_bone_that_the_scan_does_not_show_is_turned_down() -> None:
+    spine, seen = lumbar_spine(), replace(lumbar_volume(), modality="CT")
+    target = make_targets(spine, BLOCK, nerves=[NERVE], sides=[Side.LEFT]).targets[0]
+    best = propose(spine, [target], BLOCK, volume=seen)[0].placements[0].needles[0]
+    false = _in_fat(target.position, 14.0)
+    proposal, = propose(spine, [target], BLOCK, volume=false)
+    assert proposal.status is ProposalStatus.NONE
+    refused = next(r for r in proposal.rejections if r.reason is RejectionReason.BONE_NOT_SEEN)
+    assert refused.limit < 4.0 < refused.best <= 15.0
+    assert "the scan shows no bone" in refused.sentence
+    for volume, told in ((seen, False), (false, True), (_in_fat(best.tip - 5.0 * best.direction, 4.0), False)):
+        found = Evaluator(spine, BLOCK, volume, [target]).evaluate(target, best.entry, best.tip)
+        assert (RejectionReason.BONE_NOT_SEEN in {b.reason for b in found.placement.broken}) is told

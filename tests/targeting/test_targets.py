@@ -16,7 +16,7 @@ from targeting.model import ProposalStatus
 from targeting.planning import propose
 from targeting.procedures import load_procedure
 from targeting.targets import make_targets, neck_fraction
-from tests.targeting.builders import lumbar_spine
+from tests.targeting.builders import lumbar_spine, sacral_spine
 
 BLOCK, RF = load_procedure("lumbar-medial-branch-block"), load_procedure("lumbar-medial-branch-rf")
 
@@ -37,6 +37,33 @@ def test_targets_lie_on_their_own_bone_and_side(procedure) -> None:
         assert np.linalg.norm(target.position - junction.position) <= 8.0
         assert target.carrier.frame.to_side(target.position, target.side)[0] > 5.0
         assert neck_fraction(target.course, target.position[None])[0] > 0.0
+
+
+@pytest.mark.parametrize("procedure", [BLOCK, RF], ids=lambda p: p.name)
+def test_the_fifth_dorsal_ramus_is_met_beside_the_middle_and_posterior_thirds(procedure) -> None:
+    spine = sacral_spine()
+    found = make_targets(spine, procedure, nerves=[Nerve.L5])
+    assert len(found.targets) == 2
+    for target in found.targets:
+        t = float(neck_fraction(target.course, target.position[None])[0])
+        assert 1 / 3 <= t <= 1
+        assert t == pytest.approx(procedure.target.groove_aim.value, abs=0.1)
+        groove = target.carrier.landmarks[LandmarkName(f"sap_tp_junction_{target.side.value.lower()}")].position
+        along = target.course.neck[1] - groove
+        across = np.cross(target.position - groove, along) / np.linalg.norm(along)
+        assert np.linalg.norm(across) <= 3.0 + 1.0  # on the bone, the course's 1 mm below it
+        assert np.linalg.norm(target.position - groove) <= 8.0
+
+
+def test_a_fifth_dorsal_ramus_beside_the_ventral_third_is_refused() -> None:
+    spine = sacral_spine()
+    # three of its own lengths farther back, the process leaves the whole course ahead of its ventral margin
+    for share, words in ((3.0, "of the S1 articular process from its ventral margin"), (0.0, "")):
+        moved = tuple(replace(c, neck=c.neck + share * (c.neck[1] - c.neck[0])) if c.nerve is Nerve.L5 else c
+                      for c in spine.nerves)
+        found = make_targets(replace(spine, nerves=moved), BLOCK, nerves=[Nerve.L5], sides=[Side.LEFT])
+        assert bool(found.missing) == bool(words)
+        assert not words or words in found.missing[0].reason
 
 
 def test_a_target_says_nerve_bone_side_and_joints() -> None:
