@@ -133,6 +133,11 @@ class ForamenRule(SiteRule):
         Of the middle of the upper pedicle, mm.
     height : Interval
         A foramen between the pedicles lower or higher than this was not found, mm.
+    pedicle_clear, pedicle_beyond : Constant
+        A place lies at least this far above the lower pedicle's upper edge, and at most so far lateral of the nearer
+        lateral border of the two pedicles, mm.
+    pedicles_agree : Constant
+        A pedicle whose isthmus lies farther than this from its landmark was not found, mm.
     free : Constant
         A place lies at least this far from bone, mm.
     off_bone : Constant
@@ -145,6 +150,9 @@ class ForamenRule(SiteRule):
 
     lateral: Interval
     height: Interval
+    pedicle_clear: Constant
+    pedicle_beyond: Constant
+    pedicles_agree: Constant
     free: Constant
     off_bone: Constant
     nerve_gap: Constant

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from imaging.geometry import Side, to_index, to_world
-from segmentation.anatomy import Level, Nerve, StructureName, carrier_of
+from segmentation.anatomy import LandmarkName, Level, Nerve, StructureName, carrier_of
 from segmentation.landmarks.processes import Pedicle
 from segmentation.shape import FrameBlock, crossing
 from segmentation.spine import Vertebra
@@ -32,6 +32,7 @@ _STEP_MM = 0.5
 _BEHIND_MM = 32.0
 _ABOVE_MM, _BELOW_MM = 4.0, 36.0
 _BUNDLE_MM = 3.0
+_SACRUM = "S1"
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +46,9 @@ class Foramen:
     pedicle : Pedicle
         The upper one.
     top, bottom : float
-        Under the upper pedicle and on the lower one, mm along superior.
+        Under the upper pedicle and clear of the lower one, mm along superior.
+    outer : float
+        As far lateral as the nearer of the two pedicles' lateral borders and what the rule allows beyond it, mm.
     front, back : (z,) float64, mm
         The bodies' posterior walls joined, and the first bone behind them, along posterior, at each height of the
         lattice; `back` is NaN where nothing closes the foramen.
@@ -56,6 +59,7 @@ class Foramen:
     pedicle: Pedicle
     top: float
     bottom: float
+    outer: float
     front: Array
     back: Array
 
@@ -65,13 +69,14 @@ class Foramen:
         return np.minimum(self.upper.distance, self.lower.distance)
 
     def half(self, quadrant: Quadrant) -> Mask:
-        """(z, y, x) lattice points between the walls in the posterior half, above or below the middle height."""
+        """(z, y, x) lattice points between walls and pedicles in the posterior half, above or below the middle."""
         z, y = self.upper.superior[:, None, None], self.upper.posterior[None, :, None]
         middle = 0.5 * (self.top + self.bottom)
         with np.errstate(invalid="ignore"):
             behind = (y >= 0.5 * (self.front + self.back)[:, None, None]) & (y <= self.back[:, None, None])
         above = z >= middle if quadrant is Quadrant.POSTEROSUPERIOR else z <= middle
-        return np.asarray(behind & above & (z <= self.top) & (z >= self.bottom) & (self.bones > 0))
+        inner = self.upper.lateral[None, None, :] <= self.outer
+        return np.asarray(behind & above & inner & (z <= self.top) & (z >= self.bottom) & (self.bones > 0))
 
 
 def bones_of_foramen(nerve: Nerve) -> tuple[str, str]:
@@ -87,6 +92,37 @@ def _bottom(lower: FrameBlock, pedicle: Pedicle, top: float) -> float:
     column = lower.window((x - _BUNDLE_MM, x + _BUNDLE_MM), (y - _BUNDLE_MM, y), (float(lower.superior[0]), top))
     height, found = crossing(-column.distance[::-1], column.superior[::-1], 0)
     return float(np.median(height[found])) if found.mean() >= 0.5 else float("nan")
+
+
+def _pedicle_of(anatomy: Anatomy, vertebra: Vertebra, side: Side, rule: ForamenRule) -> Pedicle:
+    """The pedicle's isthmus; `NoSite` where the bone shows it away from where the landmark methods agree it is."""
+    pedicle, frame = pedicle_of(anatomy.bone(vertebra), vertebra, side), vertebra.frame
+    assert frame is not None
+    mark = vertebra.landmarks[LandmarkName(f"pedicle_center_{side.value.lower()}")]
+    apart = float(np.linalg.norm(frame.to_side(mark.position, side) - pedicle.center))
+    if apart > rule.pedicles_agree.value:
+        raise NoSite(f"the {side.value} pedicle of {vertebra.name} is not certain: two ways to find it differ by "
+                     f"{apart:.1f} mm, {rule.pedicles_agree.value:.1f} allowed")
+    return pedicle
+
+
+def _border(pedicle: Pedicle) -> float:
+    """A pedicle's lateral border, mm: as far from its centre as the medial one, for a process may spring from it."""
+    return min(pedicle.lateral_wall, float(2.0 * pedicle.center[0]) - pedicle.medial_wall)
+
+
+def _beside_lower(anatomy: Anatomy, above: Vertebra, below: Vertebra, side: Side,
+                  rule: ForamenRule) -> tuple[float, float]:
+    """Upper edge and lateral border of the lower pedicle in the upper frame, mm; no limits over the sacrum."""
+    if below.name == _SACRUM:
+        return -np.inf, np.inf
+    pedicle = _pedicle_of(anatomy, below, side, rule)
+    assert above.frame is not None
+    assert below.frame is not None
+    x, y, _ = pedicle.center
+    top = above.frame.to_side(below.frame.from_side((x, y, pedicle.superior_wall), side), side)
+    outer = above.frame.to_side(below.frame.from_side((_border(pedicle), y, pedicle.superior_wall), side), side)
+    return float(top[2]), float(outer[0])
 
 
 def _back(block: FrameBlock, bones: NDArray[np.float32], pedicle: Pedicle, front: Array) -> Array:
@@ -114,7 +150,7 @@ def find_foramen(anatomy: Anatomy, above: Vertebra, below: Vertebra, side: Side,
     frame, low_frame = above.frame, below.frame
     assert frame is not None
     assert low_frame is not None
-    pedicle = pedicle_of(anatomy.bone(above), above, side)
+    pedicle = _pedicle_of(anatomy, above, side, rule)
     x, y, top = float(pedicle.center[0]), float(pedicle.center[1]), float(pedicle.inferior_wall)
     low = np.array([x + rule.lateral.low - _BUNDLE_MM, y - 16.0, top - _BELOW_MM])
     high = np.array([x + rule.lateral.high + _BUNDLE_MM, y + _BEHIND_MM, top + _ABOVE_MM])
@@ -126,12 +162,17 @@ def find_foramen(anatomy: Anatomy, above: Vertebra, below: Vertebra, side: Side,
     if not rule.height.low <= top - bottom <= rule.height.high:
         raise NoSite(f"{where} has no floor in the masks" if np.isnan(bottom) else
                      f"{where} is {top - bottom:.0f} mm high, {rule.height.low:.0f}-{rule.height.high:.0f} expected")
+    edge, border = _beside_lower(anatomy, above, below, side, rule)
+    bottom = max(bottom, edge + rule.pedicle_clear.value)
+    if bottom >= top:
+        raise NoSite(f"the pedicles of {above.name} and {below.name} on the {side.value} leave no room between them")
+    outer = min(_border(pedicle), border) + rule.pedicle_beyond.value
     under = frame.to_local(low_frame.origin)
     front = np.interp(-upper.superior, [0.0, -float(under[2])], [0.0, float(under[1])])
     back = _back(upper, np.minimum(upper.distance, lower.distance), pedicle, front)
     if not np.isfinite(back[(upper.superior <= top) & (upper.superior >= bottom)]).any():
         raise NoSite(f"{where} has no posterior wall in the masks")
-    return Foramen(upper, lower, pedicle, top, bottom, front, back)
+    return Foramen(upper, lower, pedicle, top, bottom, outer, front, back)
 
 
 def _from_nerve(anatomy: Anatomy, block: FrameBlock) -> NDArray[np.float32]:

@@ -154,6 +154,35 @@ def test_a_foraminal_tip_lies_in_its_quadrant_beside_the_nerve(procedure: Proced
         assert to_back <= frame.to_local(tip)[1] - wall + bones[0].half
         beside = frame.to_side(tip, side)[0] - frame.to_side(pedicle, side)[0]
         assert procedure.site_rule.lateral.low - 1.0 <= beside <= procedure.site_rule.lateral.high + 1.0
+        _assert_between_pedicles(spine, lower, side, tip)
+
+
+def _assert_between_pedicles(spine: Spine, level: str, side: Side, tip: np.ndarray) -> None:
+    """Above the upper edge of the lower pedicle, and not lateral of its border by more than a voxel and the rule."""
+    bone, vertebra = _voxels(spine, level), spine.vertebra(level)
+    pedicle = vertebra.landmarks[LandmarkName(f"pedicle_center_{side.value.lower()}")].position
+    edge = _first_outside(bone, pedicle, vertebra.frame.superior)
+    inward = _first_outside(bone, pedicle, -vertebra.frame.lateral(side))
+    away = vertebra.frame.to_side(tip, side) - vertebra.frame.to_side(pedicle, side)
+    assert away[2] >= edge - bone.half
+    assert away[0] <= inward + INFERIOR.site_rule.pedicle_beyond.value + 2.0 * bone.half
+
+
+@pytest.mark.parametrize("level", ["L3", "L4"])
+def test_a_pedicle_found_in_two_places_leaves_its_foramen_alone(level: str) -> None:
+    """The isthmus of the bone and the landmark must be one; whichever of the two pedicles it is."""
+    spine, name = lumbar_spine(), LandmarkName("pedicle_center_left")
+    for shift, told in ((1.0, False), (4.5, True)):
+        vertebrae = []
+        for v in spine.vertebrae:
+            marks = dict(v.landmarks)
+            if v.name == level:
+                marks[name] = replace(marks[name], position=marks[name].position + shift * v.frame.left)
+            vertebrae.append(replace(v, landmarks=marks))
+        found = make_targets(replace(spine, vertebrae=tuple(vertebrae)), INFERIOR, nerves=[Nerve.L3_SN],
+                             sides=[Side.LEFT])
+        assert bool(found.missing) is told
+        assert not told or f"the LEFT pedicle of {level} is not certain" in found.missing[0].reason
 
 
 def test_the_superior_half_is_refused_above_l4() -> None:
