@@ -33,13 +33,14 @@ _STUDY_UID, _SERIES_UID, _SERIES_NUMBER, _ACQUISITION = 0x0020000D, 0x0020000E, 
 _POSITION, _ORIENTATION, _FRAME_OF_REFERENCE, _TEMPORAL = 0x00200032, 0x00200037, 0x00200052, 0x00200100
 _SAMPLES, _PHOTOMETRIC, _FRAMES, _ROWS, _COLUMNS = 0x00280002, 0x00280004, 0x00280008, 0x00280010, 0x00280011
 _SPACING, _ALLOCATED, _STORED, _HIGH_BIT, _SIGNED = 0x00280030, 0x00280100, 0x00280101, 0x00280102, 0x00280103
-_BURNED_IN, _INTERCEPT, _SLOPE, _LOSSY = 0x00280301, 0x00281052, 0x00281053, 0x00282110
+_PADDING, _PADDING_LIMIT, _BURNED_IN = 0x00280120, 0x00280121, 0x00280301
+_INTERCEPT, _SLOPE, _LOSSY = 0x00281052, 0x00281053, 0x00282110
 
 WANTED = frozenset({
     _IMAGE_TYPE, _SOP_CLASS, _SOP_INSTANCE, _STUDY_DATE, _MODALITY, _DESCRIPTION, _PATIENT_NAME, _PATIENT_ID,
     _THICKNESS, _ECHO_TIME, _PATIENT_POSITION, _STUDY_UID, _SERIES_UID, _SERIES_NUMBER, _ACQUISITION, _POSITION,
     _ORIENTATION, _FRAME_OF_REFERENCE, _TEMPORAL, _SAMPLES, _PHOTOMETRIC, _FRAMES, _ROWS, _COLUMNS, _SPACING,
-    _ALLOCATED, _STORED, _HIGH_BIT, _SIGNED, _BURNED_IN, _INTERCEPT, _SLOPE, _LOSSY,
+    _ALLOCATED, _STORED, _HIGH_BIT, _SIGNED, _PADDING, _PADDING_LIMIT, _BURNED_IN, _INTERCEPT, _SLOPE, _LOSSY,
 })
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 _MAX_FRAMES = 20_000
@@ -65,6 +66,8 @@ class PixelFormat:
         Two's complement when true.
     photometric : str
         Photometric interpretation.
+    padding : (low, high) int or None
+        Stored values that stand for "no data" (PixelPaddingValue to PixelPaddingRangeLimit, either way round).
     """
 
     path: Path = field(repr=False)
@@ -80,6 +83,7 @@ class PixelFormat:
     bits_stored: int
     signed: bool
     photometric: str
+    padding: tuple[int, int] | None = None
 
     @property
     def frame_bytes(self) -> int:
@@ -202,12 +206,24 @@ def _pixel_format(vetted: VettedFile, limits: Limits) -> PixelFormat:
     pixels = PixelFormat(
         vetted.path, vetted.syntax, vetted.dataset_offset, vetted.pixel_offset, vetted.pixel_length, rows, columns,
         frames, samples, allocated, stored, vetted.short(_SIGNED) == 1, vetted.text(_PHOTOMETRIC),
+        _padding_range(vetted, stored, vetted.short(_SIGNED) == 1),
     )
     if pixels.frame_bytes > limits.frame_bytes or pixels.frame_bytes * frames > limits.volume_bytes:
         raise RefusedFileError(SkipReason.TOO_LARGE, "the decoded pixels")
     if pixels.length is not None and samples == 1 and allocated >= 8 and pixels.length < pixels.frame_bytes * frames:
         raise RefusedFileError(SkipReason.TRUNCATED, "fewer pixels than Rows x Columns x Frames")
     return pixels
+
+
+def _padding_range(vetted: VettedFile, stored: int, signed: bool) -> tuple[int, int] | None:
+    """The declared padding, cut to the bits that the pixels carry, as they are when they were read."""
+    ends = []
+    for tag in (_PADDING, _PADDING_LIMIT):
+        value = vetted.short(tag)
+        if value is not None:
+            value &= (1 << stored) - 1
+            ends.append(value - (1 << stored) if signed and value >> (stored - 1) else value)
+    return (min(ends), max(ends)) if ends and vetted.short(_PADDING) is not None else None
 
 
 def _record(vetted: VettedFile, pixels: PixelFormat) -> SliceRecord:

@@ -18,6 +18,7 @@ from imaging.dicom_series import Series, StackGeometry
 from imaging.dicom_workers import decode_into
 from imaging.errors import InputRefusedError
 from imaging.findings import Finding, FindingCode, Severity
+from imaging.padding import declared_padding
 from imaging.straighten import even_out, unshear
 from imaging.vetting import DEFAULT_LIMITS, Limits
 from imaging.volume import Grid, SeriesIdentity, Volume
@@ -30,6 +31,10 @@ _PADDING_HU = -2000.0
 _BELOW_AIR_HU = -1100.0
 _WARN_SLICE_MM = 1.6
 _THICK_SLICE_MM = 3.05
+_READS_AS_AIR_HU = -900.0
+"""Padding below this looks like air or nothing, which what follows can tell apart; brighter, it looks like a body."""
+_NO_TISSUE_HU = 20000.0
+"""Brighter than any metal that scanners with extended range report."""
 _SURELY_HU = -200
 """Stored values of a CT below this, without a rescale, can only be Hounsfield units."""
 
@@ -158,6 +163,9 @@ def _rescale(array: NDArray[np.int16], series: Series, notes: list[Finding]) -> 
     slopes = np.array([1.0 if record.slope in (None, 0.0) else record.slope for record in series.slices])
     intercepts = np.array([record.intercept or 0.0 for record in series.slices])
     offset = 0.0
+    blank = _bright_padding(array, series, slopes, intercepts)
+    if blank is not None:
+        array[blank] = 0
     if not series.first.pixels.signed and array.min() < 0:
         np.bitwise_xor(array, np.int16(-32768), out=array)
         offset = 32768.0
@@ -171,13 +179,30 @@ def _rescale(array: NDArray[np.int16], series: Series, notes: list[Finding]) -> 
                 "units; fetch the original series"
             )
     if np.ptp(slopes) < 1e-9 and np.ptp(intercepts) < 1e-6:
-        slope = float(slopes[0])
-        return _Stored(array, slope, float(intercepts[0]) + offset * slope)
+        slope, intercept = float(slopes[0]), float(intercepts[0]) + offset * float(slopes[0])
+        if blank is not None:
+            array[blank] = np.clip(round((_PADDING_HU - intercept) / slope), -32768, 32767)
+        return _Stored(array, slope, intercept)
     values = array.astype(np.float32)
     values += np.float32(offset)
     values *= slopes.astype(np.float32)[:, None, None]
     values += intercepts.astype(np.float32)[:, None, None]
+    if blank is not None:
+        values[blank] = _PADDING_HU
     return _Stored(values, 1.0, 0.0)
+
+
+def _bright_padding(array: NDArray[np.int16], series: Series, slopes: NDArray[np.float64],
+                    intercepts: NDArray[np.float64]) -> NDArray[np.bool_] | None:
+    """(z, y, x) voxels that the headers of a CT call padding and that would read like tissue or metal, else None."""
+    pixels = series.first.pixels
+    if series.modality != "CT" or pixels.padding is None:
+        return None
+    low, high = (value * float(slopes.max()) + float(intercepts.max()) for value in pixels.padding)
+    if max(low, high) < _READS_AS_AIR_HU:
+        return None
+    found = declared_padding(array, pixels.padding, pixels.signed, min(low, high) > _NO_TISSUE_HU)
+    return found if found.any() else None
 
 
 def _straighten(stored: _Stored, series: Series, notes: list[Finding]) -> tuple[NDArray[Any], Grid]:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imaging.dicom_headers import SliceRecord
+from imaging.volume import MIN_SLICES
 
 __all__ = ["Series", "StackGeometry", "Unfit", "UnfitReason", "group_slices"]
 
@@ -30,7 +31,6 @@ DRIFT_MM = 0.2
 """Largest sideways drift of the slice origins over the whole stack that counts as straight."""
 LINE_MM = 0.5
 """Largest distance of a slice origin from the straight line through all of them."""
-MIN_SLICES = 8
 MILD_GAP_MM = 3.1
 """Widest step that may be bridged by interpolation."""
 MILD_MISSING = 0.02

@@ -16,7 +16,7 @@ from imaging.errors import InputRefusedError, NotFoundError, UsageError
 from imaging.file_headers import FileHeader, read_header
 from imaging.findings import Finding, FindingCode, Severity
 from imaging.vetting import DEFAULT_LIMITS, Limits
-from imaging.volume import Grid, SeriesIdentity, Volume
+from imaging.volume import MIN_SLICES, Grid, SeriesIdentity, Volume
 
 __all__ = ["read_image_file", "read_labels"]
 
@@ -59,6 +59,9 @@ def read_image_file(
         No such file; an orientation that is none; a file that is damaged or leaves its place open.
     """
     file, header, grid, findings = _open(path, orientation, limits)
+    if min(header.size) < MIN_SLICES:
+        raise InputRefusedError(f"refused: the {header.kind} file holds {' x '.join(str(n) for n in header.size)} "
+                                f"voxels: at least {MIN_SLICES} slices are needed; give the whole scan")
     stored = _read(header, limits)
     digest = hashlib.sha256(stored.data).hexdigest()
     array, slope, intercept = _as_contract(stored, header)

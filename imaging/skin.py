@@ -187,15 +187,27 @@ class _Scan:
 
     def above(self, value: float) -> Bool:
         """Voxels brighter than `value` in HU."""
-        return np.asarray(self.stored > self.stored.dtype.type((value - self.intercept) / self.slope))
+        level = (value - self.intercept) / self.slope
+        if self.stored.dtype.kind == "f":
+            return np.asarray(self.stored > self.stored.dtype.type(level))
+        return self._between(np.floor(level) + 1.0, np.inf)
 
     def near(self, value: float, tolerance: float) -> Bool:
         """Voxels within `tolerance` HU of `value`."""
         low, high = ((value + t - self.intercept) / self.slope for t in (-tolerance, tolerance))
-        if self.stored.dtype.kind == "i":
-            low, high = float(np.ceil(low)), float(np.floor(high))
+        return self._between(low, high)
+
+    def _between(self, low: float, high: float) -> Bool:
+        """Voxels stored from `low` to `high`, both included, which may lie beyond what the array can hold."""
         kind = self.stored.dtype.type
-        return np.asarray((self.stored >= kind(low)) & (self.stored <= kind(high)))
+        if self.stored.dtype.kind == "f":
+            return np.asarray((self.stored >= kind(low)) & (self.stored <= kind(high)))
+        limits = np.iinfo(self.stored.dtype)
+        low, high = max(np.ceil(low), limits.min), min(np.floor(high), limits.max)
+        if low > high:
+            return np.zeros(self.stored.shape, dtype=np.bool_)
+        inside = np.asarray(self.stored >= kind(low))
+        return inside if high == limits.max else inside & (self.stored <= kind(high))
 
     def at(self, where: Bool) -> NDArray[np.float32]:
         """(n,) HU of the marked voxels."""

@@ -10,7 +10,10 @@ from numpy.typing import NDArray
 
 from imaging.findings import Finding
 
-__all__ = ["Grid", "SeriesIdentity", "Volume"]
+__all__ = ["MIN_SLICES", "Grid", "SeriesIdentity", "Volume"]
+
+MIN_SLICES = 8
+"""Fewest slices that make a volume worth planning on, whatever they are kept in."""
 
 
 @dataclass(frozen=True, eq=False)

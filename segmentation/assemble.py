@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import zip_longest
 
 import numpy as np
 from numpy.typing import NDArray
@@ -186,7 +187,7 @@ def _canal(segmentation: Segmentation, bones: Sequence[Bone]) -> Structure:
 
 def _foramina(segmentation: Segmentation, bones: Sequence[Bone]) -> Structure:
     roots, walls = [], []
-    for bone, below in zip(bones, [*bones[1:], None], strict=True):
+    for bone, below in zip_longest(bones, bones[1:]):
         if bone.fit is None or bone.points is None or bone.name == Level.S1:
             continue
         station = canal_station(bone.fit)

@@ -462,3 +462,24 @@ def test_enhanced_multi_frame_is_placed_by_its_groups(
     ds.compress(RLELossless, generate_instance_uid=False)
     ds.save_as(file, enforce_file_format=True)
     assert (read_input(file).array == volume.array).all()
+
+
+@pytest.mark.parametrize(("signed", "value"), [(False, 65535), (True, 3000), (True, -1024)])
+def test_declared_padding_reads_as_nothing(signed: bool, value: int, write_series: Write, series_spec: Any) -> None:
+    """Around the picture only, unless no tissue can have the value: inside the body it is what it says."""
+    y, x = np.mgrid[0:48, 0:40]
+    ring = ((y - 23.5) / 22) ** 2 + ((x - 19.5) / 18) ** 2 > 1
+    inside = (slice(20, 22), slice(15, 17))
+
+    def pad(ds: Dataset, n: int) -> None:
+        stored = np.frombuffer(ds.PixelData, np.int16).reshape(48, 40).astype(np.int32)
+        stored[ring] = value
+        stored[inside] = value
+        ds.PixelRepresentation = int(signed)
+        ds.PixelData = stored.astype(np.int16 if signed else np.uint16).tobytes()
+        ds.add_new(0x00280120, "SS" if signed else "US", value)
+
+    volume = read_input(write_series(series_spec(change=pad)))
+    assert volume.array.dtype == np.int16
+    assert (volume.values()[:, ring] == (-2000 if value > 0 else value - 1024)).all()
+    assert (volume.values()[(slice(None), *inside)] == (-2000 if value == 65535 else value - 1024)).all()

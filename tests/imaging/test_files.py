@@ -20,8 +20,9 @@ from imaging.geometry import canonical_axes, to_world
 from imaging.reading import read_input
 from imaging.vetting import Limits
 from imaging.volume import Volume
+from planner.inspecting import inspect_path
 
-SHAPE = (6, 7, 8)  # x, y, z of the file
+SHAPE = (8, 9, 10)  # x, y, z of the file
 TURN = np.array([[0.0, -0.8, 0.6], [0.0, 0.6, 0.8], [-1.0, 0.0, 0.0]])
 AFFINE = np.eye(4)
 AFFINE[:3, :3] = TURN * (1.0, 1.5, 2.0)
@@ -30,7 +31,7 @@ AFFINE[:3, 3] = (10.0, -20.0, 30.0)
 
 def numbers(dtype: Any = np.int16) -> NDArray[Any]:
     """(x, y, z) values: from air to bone, each one once."""
-    return (np.arange(np.prod(SHAPE)).reshape(SHAPE) * 6 - 1000).astype(dtype)
+    return (np.arange(np.prod(SHAPE)).reshape(SHAPE) * 3 - 1000).astype(dtype)
 
 
 def write_nifti(path: Path, change: Callable[[nib.Nifti1Image], None] = lambda _: None, dtype: Any = np.int16) -> Path:
@@ -125,7 +126,7 @@ def test_an_open_place_is_refused_by_name_unless_stated(
     assert FindingCode.ORIENTATION_STATED in {f.code for f in volume.findings}
     turned = read_input(path, orientation="ial")
     assert np.allclose(turned.grid.direction, np.array([[0, 0, -1], [0, -1, 0], [1, 0, 0]]).T)
-    assert canonical_axes(turned.grid).apply(turned.array)[1, 2, 3] == numbers()[5 - 1, 6 - 2, 3]
+    assert canonical_axes(turned.grid).apply(turned.array)[1, 2, 3] == numbers()[7 - 1, 8 - 2, 3]
 
 
 def test_a_stated_orientation_must_agree_with_the_file(tmp_path: Path) -> None:
@@ -318,3 +319,15 @@ def test_real_files_and_their_labels_share_a_grid(data: Path) -> None:
     assert grid.same_as(scan.grid)
     assert sorted(set(np.unique(labels)) - {0}) == [20, 21, 22, 23, 24]
     assert canonical_axes(scan.grid).grid.shape[2] == 40
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_slab_of_too_few_slices_is_refused_as_it_is_in_dicom(axis: int, tmp_path: Path) -> None:
+    thin = [slice(None)] * 3
+    thin[axis] = slice(0, 7)
+    nib.save(nib.Nifti1Image(numbers()[tuple(thin)], AFFINE), tmp_path / "thin.nii")
+    with pytest.raises(InputRefusedError, match="at least 8 slices"):
+        read_image_file(tmp_path / "thin.nii")
+    seen = inspect_path(tmp_path / "thin.nii")
+    assert not seen.fit
+    assert "at least 8 slices" in seen.series[0].reasons

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from imaging.geometry import canonical_axes, to_world
 from imaging.reading import read_input
-from imaging.skin import BodyMask, body_mask
+from imaging.skin import BodyMask, _Scan, body_mask
 from imaging.volume import Grid, Volume
 
 SPACING = (2.0, 1.5, 1.5)
@@ -172,3 +172,23 @@ def test_real_crops_have_no_skin(path: str, data: Path) -> None:
     found = body_mask(read_input(data / path))
     assert share_posterior(found, path) == 0.0
     assert found.mask.mean() > 0.7
+
+
+@pytest.mark.parametrize(("slope", "intercept"), [(0.03, 500.0), (0.001, -1000.0), (0.05, -1000.0)])
+def test_scaled_values_whose_limits_no_int16_holds(slope: float, intercept: float) -> None:
+    """As NIfTI writers choose them: -1100 HU may lie below the smallest stored value, 1000 HU above the largest."""
+    array, _ = trunk()
+    stored = np.clip(np.rint((array - intercept) / slope), -32768, 32767).astype(np.int16)
+    scan = _Scan(stored, slope, intercept)
+    values = stored * slope + intercept
+    for level in (-3000.0, -1100.0, -500.0, -250.0, 0.25, 3000.0):
+        assert (scan.above(level) == (values > level)).all()
+        assert (scan.near(level, 1.5) == (np.abs(values - level) <= 1.5)).all()
+
+
+def test_the_body_of_a_scan_saved_with_an_automatic_slope() -> None:
+    array, truth = trunk()
+    slope = 4000.0 / 65535
+    stored = np.rint((array + 1000.0) / slope - 32768).clip(-32768, 32767).astype(np.int16)
+    found = body_mask(volume_of(stored, slope=slope, intercept=-1000.0 + 32768 * slope))
+    assert dice(found.mask, truth) > 0.985

@@ -9,7 +9,7 @@ import pytest
 
 from imaging.findings import FindingCode
 from imaging.geometry import Side, to_index
-from imaging.volume import Grid
+from imaging.volume import Grid, Volume
 from sample_data.phantom import Phantom
 from segmentation.anatomy import LandmarkName, Level, Nerve, StructureName, carrier_of
 from segmentation.assemble import build_spine
@@ -250,3 +250,13 @@ def test_levels_come_head_to_foot(phantom_spine: Spine) -> None:
     order = [level.value for level in Level]
     assert names == sorted(names, key=order.index)
     assert phantom_spine.numbering.tier.value in "ABCD"
+
+
+def test_without_a_vertebra_there_is_still_a_spine(part: tuple[np.ndarray, Grid]) -> None:
+    array, grid = part
+    seg = import_labels((array, grid), "verse")
+    bare = replace(seg, labels=np.zeros_like(seg.labels), levels={}, confidence={})
+    spine = build_spine(bare, Volume(np.full(grid.shape, 40, np.int16), grid))
+    assert spine.vertebrae == ()
+    assert spine.structures[StructureName.FORAMEN_CONTENTS].mask is None
+    assert "no vertebra with pedicles" in spine.structures[StructureName.FORAMEN_CONTENTS].reason
