@@ -12,6 +12,7 @@ from imaging.volume import Grid, Volume
 from segmentation.anatomy import VERSE_LABEL, Level, StructureName
 from segmentation.builtin.agreement import agreed
 from segmentation.builtin.evidence import gather
+from segmentation.builtin.gaps import parted_at_gaps
 from segmentation.builtin.instances import InstanceFinder
 from segmentation.builtin.lattice import box_of
 from segmentation.builtin.localise import column_of, localise
@@ -77,7 +78,8 @@ class BuiltinEngine:
         logger.debug("evidence %s", evidence)
         named = name_chain(evidence)
         clock.start("drawing the borders", 0.8)
-        labels = paint_labels(volume, box, agreed(chain).vertebrae, [v.label for v in named.vertebrae])
+        parted = parted_at_gaps(agreed(chain), finder)
+        labels = paint_labels(volume, box, parted.vertebrae, [v.label for v in named.vertebrae])
         if sacrum is not None:
             paint_sacrum(labels, VERSE_LABEL[Level.S1], classes, sacrum, chain.sacral, finder)
         clock.start("structures to avoid", 0.92)

@@ -183,6 +183,11 @@ class InstanceFinder:
         cube, answer = self._ask(centre)
         return cube, np.asarray(1.0 - answer[0], dtype=np.float32)
 
+    def hu_of(self, found: Instance) -> FloatArray:
+        """(64, 64, 64) Hounsfield units of a vertebra's patch, -1000 outside the field of view."""
+        start = np.round((found.cube.corner - self.cube.corner) / SPACING_MM).astype(np.int64)
+        return np.asarray(cut(self.hu, start, PATCH, AIR_HU))
+
     def settle(self, guess: Points) -> Instance | None:
         """Look, move to the body's core, look again."""
         found: Instance | None = None

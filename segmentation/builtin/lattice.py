@@ -29,6 +29,7 @@ Slices = tuple[slice, slice, slice]
 AIR_HU = -1000.0
 _CEILING_HU = 1600.0
 _SLAB_SLICES = 32
+_ROUNDING = 1e-3
 
 
 def intensity(hu: NDArray[Any]) -> FloatArray:
@@ -105,9 +106,9 @@ class Cube:
         """The lattice over the whole box, or over the part of it between two (3,) box mm points.
 
         Its voxels always are voxels of the whole box's lattice, which is centred on the box, so that the mirror image
-        of a scan gets the mirror image of the lattice.
+        of a scan gets the mirror image of the lattice. What a file's rounded spacing adds to the box earns no voxel.
         """
-        size = np.ceil(box.size / spacing - 1e-6)
+        size = np.ceil(box.size / spacing - _ROUNDING)
         shift = (box.size - size * spacing) / 2
         first = np.zeros(3) if low is None else np.clip(np.floor((np.asarray(low) - shift) / spacing), 0, size - 1)
         last = size if high is None else np.clip(np.ceil((np.asarray(high) - shift) / spacing), first + 1, size)

@@ -9,8 +9,8 @@ from importlib import resources
 from typing import Any, TypeVar
 
 __all__ = [
-    "AgreementSettings", "CanalSettings", "ColumnSettings", "EvidenceSettings", "LevelPrior", "NamingSettings",
-    "RefineSettings", "Settings", "StructureSettings", "TileSettings", "WalkSettings", "settings",
+    "AgreementSettings", "CanalSettings", "ColumnSettings", "EvidenceSettings", "GapSettings", "LevelPrior",
+    "NamingSettings", "RefineSettings", "Settings", "StructureSettings", "TileSettings", "WalkSettings", "settings",
 ]
 
 T = TypeVar("T")
@@ -91,6 +91,23 @@ class AgreementSettings:
 
     claim: float
     third_bone: float
+
+
+@dataclass(frozen=True)
+class GapSettings:
+    """The border between two bones in a joint space."""
+
+    seen: float
+    known_share: float
+    bone: float
+    sure_bone: float
+    bone_least_hu: float
+    local_sigma_mm: float
+    closed: float
+    open: float
+    leak: float
+    trust: float
+    least_trust: float
 
 
 @dataclass(frozen=True)
@@ -217,6 +234,7 @@ class Settings:
     column: ColumnSettings
     walk: WalkSettings
     agreement: AgreementSettings
+    gaps: GapSettings
     evidence: EvidenceSettings
     naming: NamingSettings
     refine: RefineSettings
@@ -244,6 +262,7 @@ def settings() -> Settings:
         column=_section(ColumnSettings, data["column"]),
         walk=_section(WalkSettings, data["walk"]),
         agreement=_section(AgreementSettings, data["agreement"]),
+        gaps=_section(GapSettings, data["gaps"]),
         evidence=_section(EvidenceSettings, data["evidence"]),
         naming=_section(NamingSettings, data["naming"]),
         refine=_section(RefineSettings, data["refine"]),
