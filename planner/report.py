@@ -34,10 +34,10 @@ from planner.signoff import NOT_AN_IDENTITY, SignOff, change_log, sign_off
 from planner.words import best_placement, dial_row, entry_words, midline_words
 from segmentation.engine import Progress
 from targeting.model import CapturePoint, NeedlePose, Placement, Proposal, Rejection, RejectionReason
+from targeting.uncertainty import radius_holding
 
 __all__ = ["render_report"]
 
-_CHI2_95 = 7.815  # 95 % of a chi-square with 3 degrees of freedom
 _PLOT = (220.0, 90.0)
 
 
@@ -80,11 +80,11 @@ def _xyz(point: Any, decimals: int = 1) -> str:
 
 
 def _spread(covariance: Any) -> str:
-    """One standard deviation along the principal axes, and the radius that holds 95 % along the longest."""
+    """One standard deviation along the principal axes, and the radius that holds 95 %."""
     values = np.linalg.eigvalsh(np.asarray(covariance, dtype=np.float64))[::-1]
     sigmas = np.sqrt(np.maximum(values, 0.0))
     return (" \N{MULTIPLICATION SIGN} ".join(f"{s:.1f}" for s in sigmas)
-            + f" mm (1 sigma), 95 % within {np.sqrt(_CHI2_95 * values[0]):.1f} mm along the longest axis")
+            + f" mm (1 sigma), 95 % within {radius_holding(0.95, np.asarray(covariance)):.1f} mm")
 
 
 def _target_facts(proposal: Proposal) -> list[tuple[str, str]]:
@@ -92,7 +92,7 @@ def _target_facts(proposal: Proposal) -> list[tuple[str, str]]:
     local = "not known: the vertebra is cut" if frame is None else _xyz(frame.to_local(target.position)) + " mm"
     return [("Procedure", target.procedure), ("Target, LPS", _xyz(target.position) + " mm"),
             ("Target in the vertebra (left, posterior, superior)", local),
-            ("Uncertainty", _spread(target.covariance))]
+            ("Uncertainty of the place", _spread(target.covariance))]
 
 
 def _needle_facts(plan: Plan, proposal: Proposal, pose: NeedlePose, number: str) -> list[tuple[str, str]]:

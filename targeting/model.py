@@ -117,6 +117,8 @@ class Target:
     course : NerveCourse
         Without points where no nerve's course is aimed at.
     covariance : (3, 3) mm2
+        Of the nerve's place here: the course's own error and that of the landmarks it was laid between; of a space, the
+        procedure's sigma.
     confidence : float
         The lowest of its checks, 0 to 1; not a probability.
     withheld : str

@@ -25,7 +25,7 @@ from targeting.placing import make_placement, offset_to_nerve
 from targeting.procedures.schema import SecondNeedle
 from targeting.ranking import score
 from targeting.scene import Scene
-from targeting.uncertainty import across, landmark_covariance
+from targeting.uncertainty import across
 
 __all__ = ["second_lesion", "set_probability"]
 
@@ -83,7 +83,7 @@ class _Across:
     def p(self, offsets: Sequence[Array], sigma_mm: float) -> float:
         """Probability that one of the needles catches the nerve."""
         target = self.scene.target
-        covariance = self.plane.T @ (target.covariance + landmark_covariance(target)) @ self.plane
+        covariance = self.plane.T @ target.covariance @ self.plane
         return set_probability(offsets, covariance, sigma_mm, self.scene.procedure.capture.radius.value)
 
     def place(self, tip: Array, direction: Array) -> Array:

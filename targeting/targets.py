@@ -13,7 +13,7 @@ from imaging.errors import UsageError
 from imaging.geometry import Side, unit
 from imaging.volume import Volume
 from segmentation.anatomy import LandmarkName, Nerve, carrier_of, joints_of, nerves_of_joint
-from segmentation.spine import NerveCourse, NumberingStatus, Spine, Vertebra
+from segmentation.spine import Landmark, NerveCourse, NumberingStatus, Spine, Vertebra
 from targeting.angles import direction_from_angles
 from targeting.constants import Interval
 from targeting.contact import ContactRule, contact_point
@@ -22,6 +22,7 @@ from targeting.procedures import Procedure, ProcedureKind
 from targeting.procedures.schema import TargetRule
 from targeting.procedures.sites import Site
 from targeting.sites.make import make_site_targets
+from targeting.uncertainty import radius_holding
 
 __all__ = ["MissingTarget", "TargetList", "make_targets", "neck_fraction", "nerves_asked", "sample_path"]
 
@@ -32,12 +33,13 @@ _LAST_LUMBAR = "L5"
 
 @dataclass(frozen=True, eq=False)
 class _Site:
-    """A place on a course and the landmarks that gave it."""
+    """A place on a course and the landmarks that gave it, with what their errors add up to there, mm2."""
 
     junction: Array
     on_course: Array
     tangent: Array
     sigma_mm: float
+    landmarks: Array
     confidences: tuple[tuple[float, str], ...]
 
 
@@ -109,6 +111,7 @@ def _site(vertebra: Vertebra, course: NerveCourse, procedure: Procedure) -> _Sit
     if junction is None:
         return f"the {course.side.value} SAP/TP junction of {vertebra.name} was not found"
     near = _arc_nearest(course, junction.position)
+    far = _arc_nearest(course, course.neck[1] if notch is None else notch.position)
     confidences = [(junction.confidence, "; ".join(junction.reasons) or "junction landmark")]
     if course.nerve is Nerve.L5:
         arc = _arc_at(course, procedure.target.groove_aim.value)
@@ -116,7 +119,6 @@ def _site(vertebra: Vertebra, course: NerveCourse, procedure: Procedure) -> _Sit
         neck = procedure.electrode.neck
         arc = _arc_nearest(course, course.neck[0] + 0.5 * (neck.low + neck.high) * (course.neck[1] - course.neck[0]))
     else:
-        far = _arc_nearest(course, course.neck[1] if notch is None else notch.position)
         if notch is not None:
             confidences.append((notch.confidence, "; ".join(notch.reasons) or "notch landmark"))
         arc = 0.5 * (near + far)
@@ -126,7 +128,25 @@ def _site(vertebra: Vertebra, course: NerveCourse, procedure: Procedure) -> _Sit
     gap = _across_groove(course, junction.position, point)
     if course.nerve is Nerve.L5 and gap > rule.from_groove.value:
         return f"the course passes {gap:.1f} mm from the ala groove, more than {rule.from_groove.value:.0f} mm"
-    return _Site(junction.position, point, tangent, sigma, tuple(confidences))
+    share = 0.0 if notch is None or far <= near else float(np.clip((arc - near) / (far - near), 0.0, 1.0))
+    return _Site(junction.position, point, tangent, sigma, _between(junction, notch, share), tuple(confidences))
+
+
+def _between(junction: Landmark, notch: Landmark | None, share: float) -> Array:
+    """(3, 3) mm2: error of a place that lies at a share of the way from the junction to the notch.
+
+    Their errors are taken as independent, as everywhere in the capture curve.
+    """
+    covariance = (1.0 - share)**2 * junction.covariance
+    return np.asarray(covariance if notch is None else covariance + share**2 * notch.covariance)
+
+
+def _spread(site: _Site, rule: TargetRule) -> Array:
+    """(3, 3) mm2: where the nerve may lie, from its own variety and from the landmarks it was laid between."""
+    along = np.outer(site.tangent, site.tangent)
+    across, lengthwise = (max(sigma**2 - rule.landmark_sigma.value**2, 0.0)
+                          for sigma in (site.sigma_mm, rule.along_sigma.value))
+    return np.asarray(across * (np.eye(3) - along) + lengthwise * along + site.landmarks)
 
 
 def _confidence(vertebra: Vertebra, course: NerveCourse, site: _Site, covariance: Array,
@@ -140,9 +160,9 @@ def _confidence(vertebra: Vertebra, course: NerveCourse, site: _Site, covariance
     ]
     if vertebra.touches_edge:
         checks.append((rule.low_confidence.value, f"{vertebra.name} is cut by the field of view"))
-    spread = float(np.sqrt(7.815 * np.linalg.eigvalsh(covariance)[-1]))  # 95 % of a chi-square with 3 degrees
+    spread = radius_holding(0.95, covariance)
     if spread > rule.wide.value:
-        checks.append((rule.low_confidence.value, f"the nerve's 95 % region reaches {spread:.1f} mm"))
+        checks.append((rule.low_confidence.value, f"95 % of the places the nerve may pass lie within {spread:.1f} mm, not {rule.wide.value:g}"))
     return min(c for c, _ in checks), tuple(dict.fromkeys(reason for c, reason in checks if c < 0.9))
 
 
@@ -174,8 +194,7 @@ def _make(spine: Spine, procedure: Procedure, nerve: Nerve, side: Side) -> Targe
         return f"the course lies more than {procedure.target.off_bone.value:.0f} mm from the {level} mask"
     if nerve is Nerve.L5 and (wrong := _off_neck(course, position, procedure.target.groove_neck)):
         return wrong
-    along = np.outer(site.tangent, site.tangent)
-    covariance = site.sigma_mm**2 * (np.eye(3) - along) + procedure.target.along_sigma.value**2 * along
+    covariance = _spread(site, procedure.target)
     confidence, reasons = _confidence(vertebra, course, site, covariance, procedure.target)
     if vertebra.name == _LAST_LUMBAR and joined:
         confidence = min(confidence, procedure.target.low_confidence.value)

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import brentq
 from scipy.special import ndtr
 
-from segmentation.anatomy import LandmarkName
 from targeting.model import CapturePoint, Target
 from targeting.procedures import Procedure, ProcedureKind
 
-__all__ = ["across", "capture_assumptions", "capture_curve", "disc_probability", "landmark_covariance",
+__all__ = ["across", "capture_assumptions", "capture_curve", "disc_probability", "radius_holding",
            "reached_assumptions"]
 
 Array = NDArray[np.float64]
@@ -50,6 +50,26 @@ def disc_probability(mean: Array, covariance: Array, radius_mm: float | Array) -
     return np.asarray(np.minimum(np.sum(_WEIGHTS * 0.5 * np.pi * half * density * inner, axis=-1), 1.0))
 
 
+def _ball_probability(sigmas: Array, radius_mm: float) -> float:
+    """Probability that a centred 3-D normal point lies within a radius; (3,) mm standard deviations of its axes."""
+    angle = 0.5 * np.pi * _NODES
+    along, left = radius_mm * np.sin(angle), radius_mm * np.cos(angle)
+    density = np.exp(-0.5 * (along / sigmas[2])**2) / (np.sqrt(2 * np.pi) * sigmas[2])
+    slices = disc_probability(np.zeros(2), np.broadcast_to(np.diag(sigmas[:2]**2), (len(left), 2, 2)), left)
+    return float(np.sum(_WEIGHTS * 0.5 * np.pi * left * density * slices))
+
+
+def radius_holding(share: float, covariance: Array) -> float:
+    """Radius in mm within which a share (0 to 1) of the points of a centred 3-D normal distribution lies.
+
+    Parameters
+    ----------
+    covariance : (3, 3) mm2, positive definite
+    """
+    sigmas = np.sqrt(np.linalg.eigvalsh(covariance))
+    return float(brentq(lambda r: _ball_probability(sigmas, r) - share, 0.0, 10.0 * sigmas[2], xtol=1e-4))
+
+
 def across(direction: Array) -> Array:
     """(3, 2) orthonormal columns perpendicular to a unit vector."""
     return np.asarray(np.linalg.svd(direction[None])[2][1:].T)
@@ -60,16 +80,10 @@ def _sigma(covariance: Array) -> float:
     return float(np.sqrt(np.trace(covariance) / 3.0))
 
 
-def landmark_covariance(target: Target) -> Array:
-    """(3, 3) mm2 of the junction the target was measured from; 0 where there is none, as of a target placed by hand."""
-    mark = target.carrier.landmarks.get(LandmarkName(f"sap_tp_junction_{target.side.value.lower()}"))
-    return np.zeros((3, 3)) if mark is None or target.placed_by else np.asarray(mark.covariance)
-
-
 def _caught(target: Target, offset: Array, tangent: Array, radius_mm: float | Array, sigmas: Sequence[float]) -> Array:
     """(m,) probability of capture for placement sigmas, mm, each with a radius of its own or all with one."""
     plane = across(tangent)
-    own, shift = plane.T @ (target.covariance + landmark_covariance(target)) @ plane, plane.T @ offset
+    own, shift = plane.T @ target.covariance @ plane, plane.T @ offset
     return disc_probability(shift, own + np.square(sigmas)[:, None, None] * np.eye(2), radius_mm)
 
 
@@ -106,8 +120,7 @@ def capture_assumptions(target: Target, procedure: Procedure, offset: Array, tan
         f"at placement sigma 2 mm: {low:.2f} with a reach of {rule.radius_low.value:g} mm, "
         f"{high:.2f} with {rule.radius_high.value:g} mm",
         "nerve, landmark and placement errors are independent and normal; placement error is equal in every direction",
-        f"1 sigma per axis: nerve {_sigma(target.covariance):.1f} mm, "
-        f"landmark {_sigma(landmark_covariance(target)):.1f} mm",
+        f"1 sigma per axis of nerve and landmarks together: {_sigma(target.covariance):.1f} mm",
         f"the modelled nerve lies {float(np.linalg.norm(offset)):.1f} mm from the needle",
     )
 

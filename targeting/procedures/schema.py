@@ -47,8 +47,10 @@ class TargetRule:
         1 dorsal, and the place aimed at.
     along_sigma : Constant
         Uncertainty along the course, mm.
+    landmark_sigma : Constant
+        What the course's and that sigma hold for an unknown landmark error, mm; the landmarks' own takes its place.
     wide, low_confidence : Constant
-        A 95 % region beyond `wide` mm, or a cut vertebra, lowers the confidence to `low_confidence`.
+        Less than 95 % within `wide` mm, or a cut vertebra, lowers the confidence to `low_confidence`.
     """
 
     off_bone: Constant
@@ -58,6 +60,7 @@ class TargetRule:
     groove_neck: Interval
     groove_aim: Constant
     along_sigma: Constant
+    landmark_sigma: Constant
     wide: Constant
     low_confidence: Constant
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from imaging.geometry import Side
+from segmentation.anatomy import LandmarkName, Nerve
+from segmentation.spine import Spine, Vertebra
+from targeting.model import Target
 from targeting.procedures import load_procedure
 from targeting.targets import make_targets
-from targeting.uncertainty import capture_assumptions, capture_curve, disc_probability, landmark_covariance
+from targeting.uncertainty import capture_assumptions, capture_curve, disc_probability, radius_holding
 from tests.targeting.builders import lumbar_spine
 
 
@@ -47,10 +53,44 @@ def test_nerve_landmark_and_placement_errors_add_as_in_a_simulation() -> None:
     tangent, offset = np.array([0.0, 0.6, 0.8]), np.array([0.8, 0.48, -0.36])
     rng, count = np.random.default_rng(5), 200_000
     known = rng.multivariate_normal(np.zeros(3), target.covariance, count)
-    known += rng.multivariate_normal(np.zeros(3), landmark_covariance(target), count)
-    assert np.trace(landmark_covariance(target)) > 0
     for point in capture_curve(target, procedure, offset, tangent):
         away = offset + known + rng.normal(0, point.placement_sigma_mm, (count, 3))
         across = away - (away @ tangent)[:, None] * tangent
         share = float((np.linalg.norm(across, axis=1) <= procedure.capture.radius.value).mean())
         assert point.p == pytest.approx(share, abs=0.01)
+
+
+@pytest.mark.parametrize("sigmas", [(1.5, 1.5, 1.5), (0.8, 2.0, 4.0), (1.0, 1.0, 5.0)])
+def test_the_radius_that_holds_95_percent_agrees_with_drawing(sigmas: tuple[float, float, float]) -> None:
+    turn = np.linalg.qr(np.random.default_rng(3).normal(size=(3, 3)))[0]
+    covariance = turn @ np.diag(np.square(sigmas)) @ turn.T
+    points = np.random.default_rng(4).multivariate_normal(np.zeros(3), covariance, 400_000)
+    expected = float(np.percentile(np.linalg.norm(points, axis=1), 95))
+    assert radius_holding(0.95, covariance) == pytest.approx(expected, rel=0.005)
+
+
+def _with_sigma(spine: Spine, name: LandmarkName, sigma_mm: float) -> Spine:
+    """One landmark of L4 less sure."""
+    def change(v: Vertebra) -> Vertebra:
+        marks = {n: replace(m, covariance=sigma_mm**2 * np.eye(3)) if n is name else m for n, m in v.landmarks.items()}
+        return replace(v, landmarks=marks)
+    return replace(spine, vertebrae=tuple(change(v) if v.name == "L4" else v for v in spine.vertebrae))
+
+
+@pytest.mark.parametrize("name", [LandmarkName.SAP_TP_JUNCTION_LEFT, LandmarkName.MAMILLO_ACCESSORY_NOTCH_LEFT])
+def test_the_landmarks_a_block_lies_between_each_add_a_quarter_of_their_variance(name: LandmarkName) -> None:
+    """Midway between two landmarks whose errors are independent, the error is (a + b) / 2."""
+    procedure = load_procedure("lumbar-medial-branch-block")
+
+    def made(spine: Spine, side: Side) -> Target:
+        return make_targets(spine, procedure, nerves=[Nerve.L3], sides=[side]).targets[0]
+
+    spine, tangent = lumbar_spine(), np.array([0.0, 0.6, 0.8])
+    one, four = made(spine, Side.LEFT), made(_with_sigma(spine, name, 4.0), Side.LEFT)
+    assert four.covariance - one.covariance == pytest.approx(0.25 * 15.0 * np.eye(3), abs=0.4)
+    sure, unsure = (capture_curve(t, procedure, np.zeros(3), tangent)[2].p for t in (one, four))
+    assert unsure < sure - 0.1
+    assert four.confidence < 0.6 <= one.confidence
+    assert any("95 %" in reason for reason in four.reasons)
+    other = made(_with_sigma(spine, name, 4.0), Side.RIGHT)
+    assert other.covariance == pytest.approx(made(spine, Side.RIGHT).covariance), "the other side's landmark"
