@@ -20,7 +20,7 @@ from imaging.volume import Grid
 __all__ = [
     "CArmAngles", "CanonicalAxes", "CtAngles", "Side", "VertebralFrame", "canonical_axes", "carm_angles", "carm_words",
     "ct_angles", "dicom_positioner_angles", "direction_from_carm", "direction_from_projected", "isotropic_grid",
-    "lps_to_ras", "ras_to_lps", "receptor_axes", "to_index", "to_world", "unit",
+    "lps_to_ras", "ras_to_lps", "receptor_axes", "to_index", "to_world", "unit", "whole_degrees",
 ]
 
 Array = NDArray[np.float64]
@@ -264,9 +264,17 @@ def dicom_positioner_angles(angles: CArmAngles) -> tuple[float, float]:
     return (180.0 - theta if theta >= 0 else -180.0 - theta), angles.tilt_deg
 
 
+def whole_degrees(angle_deg: float) -> int:
+    """An angle without its sign in whole degrees, halves up, for words.
+
+    It is taken as it is written in a plan, with two decimals: a plan read back then says the same as before.
+    """
+    return math.floor(round(abs(angle_deg), 2) + 0.5)
+
+
 def carm_words(angles: CArmAngles) -> str:
     """Anatomical words for a console, side first, no LAO/RAO."""
-    turn, tilt = round(abs(angles.rotation_deg)), round(abs(angles.tilt_deg))
+    turn, tilt = whole_degrees(angles.rotation_deg), whole_degrees(angles.tilt_deg)
     side = "LEFT" if angles.rotation_deg >= 0 else "RIGHT"
     rotate = f"rotate receptor to the patient's {side} {turn} degrees" if turn else "no rotation"
     end = "HEAD" if angles.tilt_deg >= 0 else "FEET"

@@ -76,9 +76,10 @@ def limits_to_override(plan: Plan, target_id: str, now: datetime) -> tuple[Limit
         name = broken.reason.value + (f":{broken.structure}" if broken.structure else "")
         found.append(Limit(name, broken.sentence))
     for pose in placement.needles:
-        if pose.length_mm is not None and pose.length_mm > pose.needle.length_mm:
+        shaft = pose.needle.length_mm
+        if pose.length_mm is not None and shaft is not None and pose.length_mm > shaft:
             found.append(Limit("needle_length", f"the path is {pose.length_mm:.0f} mm, the needle "
-                                                f"{pose.needle.length_mm:.0f} mm"))
+                                                f"{shaft:.0f} mm"))
     age = scan_age(plan.study.date, now)
     if age.verdict is AgeVerdict.STALE:
         found.append(Limit("scan_age", age.sentence))

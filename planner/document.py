@@ -156,7 +156,7 @@ def _needle(pose: NeedlePose, assumed_position: str) -> dict[str, Any]:
     return {
         "entry": None if pose.entry is None else _point(pose.entry, what), "tip": _point(pose.tip, what),
         "direction": _axis(pose.direction), "length_mm": length,
-        "remaining_length_mm": None if length is None else _number(pose.needle.length_mm - length, _LENGTH_DECIMALS),
+        "remaining_length_mm": None if length is None else _number(pose.needle.shaft_mm - length, _LENGTH_DECIMALS),
         "needle": {"name": what, "gauge": int(pose.needle.gauge),
                    "length_mm": _number(pose.needle.length_mm, _LENGTH_DECIMALS),
                    "diameter_mm": _number(pose.needle.diameter_mm, _LENGTH_DECIMALS),
@@ -262,6 +262,7 @@ def _masks(spine: Spine) -> dict[str, Any]:
         written = structure.mask is not None
         structures[name.value] = {
             "origin": structure.origin.value, "reason": structure.reason,
+            "edge_mm": _number(structure.edge_mm, _LENGTH_DECIMALS),
             "file": f"structures/{name.value}.nii.gz" if written else None,
             "in_view": bool(structure.mask.any()) if structure.mask is not None else None}
     return {"structures": structures,

@@ -142,7 +142,8 @@ def _structures(document: Document, masks: Masks) -> dict[StructureName, Structu
     out = {}
     for name, entry in document["masks"]["structures"].items():
         key = StructureName(name)
-        out[key] = Structure(key, masks.structures.get(key), StructureOrigin(entry["origin"]), entry["reason"])
+        out[key] = Structure(key, masks.structures.get(key), StructureOrigin(entry["origin"]), entry["reason"],
+                             entry.get("edge_mm", 0.0))
     return out
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from imaging.geometry import Side
+from imaging.geometry import Side, whole_degrees
 from planner.drawing import Canvas
 from planner.plan import Plan
 from planner.reslice import Cut, Plane
@@ -51,6 +52,10 @@ _TIP_COLOR = "#ffffff"
 _WIDTH = 400
 _WINDOW = (-180.0, 560.0)
 _STEP_MM = 0.45
+#: Half the thickness of what a slice shows of a needle, mm.
+_SLICE_MM = 2.0
+#: A needle this wide is drawn as an outline, and the dashes of what is not in a slice or ends unseen: finished pixels.
+_OUTLINED, _DASH = 6.0, 6.0
 _SHOWN_RADIOGRAPHS = (ViewName.NEEDLE_EYE, ViewName.AP, ViewName.LATERAL)
 
 
@@ -106,8 +111,38 @@ def _outlines(canvas: Canvas, spine: Spine, cut: Cut) -> None:
             canvas.outline(mask, color, width)
 
 
+def _stretches(start: Array, end: Array, sight: Plane | Beam) -> list[tuple[Array, bool]]:
+    """Stretches (2, 3) LPS mm of a straight part of a needle, each in the picture's slice or not; a beam has none."""
+    ends = np.stack([start, end])
+    depth = sight.to_view(ends)[:, 2]
+    if isinstance(sight, Beam) or (np.abs(depth) <= _SLICE_MM).all():
+        return [(ends, True)]
+    span = float(depth[1] - depth[0])
+    crossed = [] if span == 0.0 else [(side * _SLICE_MM - float(depth[0])) / span for side in (-1.0, 1.0)]
+    cuts = [0.0, *sorted(t for t in crossed if 0.0 < t < 1.0), 1.0]
+    out = []
+    for low, high in pairwise(cuts):
+        middle = float(depth[0]) + 0.5 * (low + high) * span
+        out.append((start + np.array([[low], [high]]) * (end - start), abs(middle) <= _SLICE_MM))
+    return out
+
+
+def _draw_shaft(canvas: Canvas, track: Array, color: str, width: float, dash: float) -> None:
+    """A stretch of a needle; of a wide one the outline, so that what it runs through is seen."""
+    if width < _OUTLINED:
+        canvas.line(track, color, width, dash=dash)
+        return
+    along = track[1, :2] - track[0, :2]
+    aside = np.array([-along[1], along[0]]) / max(float(np.hypot(*along)), 1e-9) * 0.5 * width / canvas.pixels(1.0)
+    for side in (-1.0, 1.0):
+        canvas.line(track[:, :2] + side * aside, color, 1.6, dash=dash)
+
+
 def _draw_needle(canvas: Canvas, sight: Plane | Beam, pose: NeedlePose, color: str) -> None:
-    """The shaft at its true width, the active tip apart, entry and tip marked; end on, a bull's eye."""
+    """The shaft at its true width, the active tip apart, entry and tip marked; end on, a bull's eye.
+
+    On a slice only the part within its thickness is drawn whole; what is projected onto it is dashed.
+    """
     marks = pose_marks(pose)
     track = sight.to_view(np.stack([marks.start, marks.knee, marks.tip]))
     if float(np.hypot(*(track[2] - track[0])[:2])) * sight.step_mm < 2.0:
@@ -115,9 +150,12 @@ def _draw_needle(canvas: Canvas, sight: Plane | Beam, pose: NeedlePose, color: s
         canvas.ring(track[2], 2.0, _TIP_COLOR, 2.0)
         return
     width = max(canvas.pixels(pose.needle.diameter_mm / sight.step_mm), 2.0)
-    canvas.line(track[:2], color, width, dash=0.0 if marks.entry is not None else 6.0)
-    if not np.array_equal(marks.knee, marks.tip):
-        canvas.line(track[1:], _TIP_COLOR, width)
+    for start, end, shade in ((marks.start, marks.knee, color), (marks.knee, marks.tip, _TIP_COLOR)):
+        if np.array_equal(start, end):
+            continue
+        for stretch, inside in _stretches(start, end, sight):
+            unbroken = inside and (marks.entry is not None or shade == _TIP_COLOR)
+            _draw_shaft(canvas, sight.to_view(stretch), shade, width, 0.0 if unbroken else _DASH)
     canvas.ring(track[2], 3.5, _TIP_COLOR)
     if marks.entry is not None:
         canvas.diamond(track[0], 4.5, color)
@@ -253,10 +291,10 @@ def target_pictures(plan: Plan, proposal: Proposal, prepared: Prepared) -> tuple
     radiographs = () if scan is None else tuple(_radiograph_picture(scan, target, poses, name, watermark)
                                                 for name in _SHOWN_RADIOGRAPHS)
     return (*radiographs,
-            _slice_picture(plan, target, poses, axial, "Axial slice through the tip, seen from the feet; the path is "
-                                                      "projected onto it"),
+            _slice_picture(plan, target, poses, axial, "Axial slice through the tip, seen from the feet; the needle is "
+                           f"whole within {_SLICE_MM:g} mm of it, dashed where it is only projected onto it"),
             _slice_picture(plan, target, poses, cut, "Slice that holds the whole needle, "
-                           f"{abs(pose.ct.out_of_plane_deg):.0f} degrees out of the axial plane"),
+                           f"{whole_degrees(pose.ct.out_of_plane_deg)} degrees out of the axial plane"),
             bones)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from imaging.findings import Finding, Severity
-from imaging.geometry import Side, dicom_positioner_angles
+from imaging.geometry import Side, dicom_positioner_angles, whole_degrees
 from planner.age import scan_age
 from planner.document import level_order
 from planner.folder import parameters, parameters_sha256
@@ -31,9 +31,21 @@ from planner.pictures import (
 )
 from planner.plan import BANNER, Plan
 from planner.signoff import NOT_AN_IDENTITY, SignOff, change_log, sign_off
-from planner.words import best_placement, dial_row, entry_words, midline_words
+from planner.words import (
+    CAPTURE_HEADING,
+    CONFIDENCE_HEADING,
+    best_placement,
+    dial_row,
+    entry_words,
+    midline_words,
+    needle_words,
+    pedicle_words,
+)
 from segmentation.engine import Progress
+from segmentation.spine import Spine, Structure, StructureOrigin
 from targeting.model import CapturePoint, NeedlePose, Placement, Proposal, Rejection, RejectionReason
+from targeting.procedures import load_procedure, procedure_names
+from targeting.procedures.schema import Statement
 from targeting.uncertainty import radius_holding
 
 __all__ = ["render_report"]
@@ -46,6 +58,7 @@ class _Clearance:
     """One line of the clearance table."""
 
     structure: str
+    how: str
     measured: str
     needed: str
     verdict: str
@@ -101,11 +114,13 @@ def _needle_facts(plan: Plan, proposal: Proposal, pose: NeedlePose, number: str)
     needle = pose.needle
     active = f", active tip {needle.active_tip_mm:g} mm" if needle.active_tip_mm else ""
     facts = [
-        (f"Needle{number}", f"{needle.name}: {needle.gauge} gauge, {needle.length_mm:g} mm, "
-                            f"diameter {needle.diameter_mm:g} mm{active}"),
+        (f"Needle{number}", f"{needle_words(pose)}: {needle.gauge} gauge, "
+                            + ("" if needle.length_mm is None else f"{needle.length_mm:g} mm, ")
+                            + f"diameter {needle.diameter_mm:g} mm{active}"),
         ("Tip, LPS", _xyz(pose.tip) + " mm"),
-        ("Angles to the squared endplate", f"oblique {pose.oblique_deg:.0f}\N{DEGREE SIGN} toward {side.value}, "
-         f"tilt {abs(pose.tilt_deg):.0f}\N{DEGREE SIGN} toward {'HEAD' if pose.tilt_deg >= 0 else 'FEET'}"),
+        ("Angles to the squared endplate", f"oblique {whole_degrees(pose.oblique_deg)}\N{DEGREE SIGN} toward "
+         f"{(side if pose.oblique_deg >= 0 else side.other).value}, "
+         f"tilt {whole_degrees(pose.tilt_deg)}\N{DEGREE SIGN} toward {'HEAD' if pose.tilt_deg >= 0 else 'FEET'}"),
         ("C-arm positioner (patient prone, head first)",
          f"primary {primary:.0f}\N{DEGREE SIGN}, secondary {secondary:.0f}\N{DEGREE SIGN} (DICOM); a console that "
          "takes the patient for supine mirrors them"),
@@ -115,8 +130,9 @@ def _needle_facts(plan: Plan, proposal: Proposal, pose: NeedlePose, number: str)
     depth = abs(float(pose.entry[1] - pose.tip[1]))
     return [*facts, ("Entry, LPS", _xyz(pose.entry) + " mm"),
             ("Entry on the skin", f"{midline_words(pose, side)} of the midline; from the tip: {entry_words(pose)}"),
+            ("Entry by fluoroscopy", pedicle_words(pose, proposal.target)),
             ("Depth along the path", f"{pose.length_mm:.1f} mm ({depth:.1f} mm straight down), {_measured(plan)}"),
-            ("Length left outside the skin", f"{needle.length_mm - pose.length_mm:.1f} mm")]
+            ("Length left outside the skin", f"{needle.shaft_mm - pose.length_mm:.1f} mm")]
 
 
 def _measured(plan: Plan) -> str:
@@ -127,17 +143,35 @@ def _measured(plan: Plan) -> str:
         "; prone depth is usually greater"
 
 
-def _clearances(placement: Placement) -> tuple[_Clearance, ...]:
+_HOW = {StructureOrigin.IMPORTED: "from the label file", StructureOrigin.COMPUTED: "found on the scan",
+        StructureOrigin.MODELLED: "MODELLED, not seen", StructureOrigin.NOT_COMPUTED: "not computed"}
+
+
+def _how(structure: Structure | None) -> str:
+    """Where a structure's mask comes from, in few words."""
+    if structure is None:
+        return _HOW[StructureOrigin.NOT_COMPUTED]
+    if structure.edge_mm > 0:
+        return f"coarse mask of the engine, its edge uncertain by {structure.edge_mm:g} mm"
+    return _HOW[structure.origin]
+
+
+def _clearances(placement: Placement, spine: Spine) -> tuple[_Clearance, ...]:
+    """Every structure; whole millimetres where its mask is coarse."""
     out = []
     for name in sorted(placement.clearance_mm, key=lambda n: n.value):
         value, need = placement.clearance_mm[name], placement.margins_mm.get(name)
-        needed = "-" if need is None else f"{need:.1f} mm"
+        structure, words = spine.structures.get(name), name.value.replace("_", " ")
+        edge = 0.0 if structure is None else structure.edge_mm
+        needed = "-" if need is None else f"{need:.1f} mm" if edge == 0 else (
+            f"{need:.0f} mm ({need - edge:g} and {edge:g} for the edge)")
         if value is None:
             reason = placement.clearance_reason.get(name, "not computed")
-            out.append(_Clearance(name.value.replace("_", " "), "-", needed, reason))
+            out.append(_Clearance(words, _how(structure), "-", needed, reason))
             continue
         verdict = "no limit" if need is None else "met" if value >= need else "NOT MET"
-        out.append(_Clearance(name.value.replace("_", " "), f"{value:.1f} mm", needed, verdict))
+        out.append(_Clearance(words, _how(structure), f"{np.floor(value):.0f} mm" if edge > 0 else f"{value:.1f} mm",
+                              needed, verdict))
     return tuple(out)
 
 
@@ -154,7 +188,9 @@ def _other(placement: Placement, side: Side) -> tuple[str, ...]:
     pose = placement.needles[0]
     depth = "-" if pose.length_mm is None else f"{pose.length_mm:.0f} mm"
     nearest = [v for v in placement.clearance_mm.values() if v is not None]
-    return (str(placement.rank), f"{pose.oblique_deg:.0f}\N{DEGREE SIGN} / {pose.tilt_deg:.0f}\N{DEGREE SIGN}", depth,
+    turn, tilt = (f"{'-' if angle < 0 else ''}{whole_degrees(angle)}\N{DEGREE SIGN}"
+                  for angle in (pose.oblique_deg, pose.tilt_deg))
+    return (str(placement.rank), f"{turn} / {tilt}", depth,
             midline_words(pose, side), f"{min(nearest):.1f} mm" if nearest else "-", placement.why)
 
 
@@ -174,7 +210,7 @@ def _section(plan: Plan, proposal: Proposal, number: int, prepared: Prepared) ->
                    if p is not placement)
     return _Section(
         f"t{number}", dial_row(proposal), sign_off(plan, target.id), target.sentence, pictures, tuple(facts),
-        () if placement is None else _clearances(placement), curve, _curve_points(curve),
+        () if placement is None else _clearances(placement, plan.spine), curve, _curve_points(curve),
         () if placement is None else placement.capture_assumptions, others,
         _turned_down(proposal), target.reasons, "" if placement is None else placement.why)
 
@@ -246,8 +282,12 @@ def _legend(plan: Plan) -> tuple[tuple[str, str], ...]:
 
 def _title(procedure: str) -> str:
     """The procedure's own title, or its name where the catalogue does not hold it."""
-    from targeting.procedures import load_procedure, procedure_names
     return load_procedure(procedure).title if procedure in procedure_names() else procedure
+
+
+def _statements(procedure: str) -> tuple[Statement, ...]:
+    """What a person should know or ask before it."""
+    return load_procedure(procedure).statements if procedure in procedure_names() else ()
 
 
 @cache
@@ -286,5 +326,7 @@ def render_report(plan: Plan, plan_sha256: str, progress: Progress | None = None
         overview=None if overview is None else (_data_uri(overview), overview.caption), legend=_legend(plan),
         study=_study_facts(plan, plan_sha256, now or datetime.fromisoformat(plan.run.finished)),
         measured=_measured(plan), plan_sha256=plan_sha256, plot=_PLOT,
-        title=_title(plan.request.procedure), notices=plan.notices, versions=sorted(plan.run.versions.items()))
+        confidence_heading=CONFIDENCE_HEADING, capture_heading=CAPTURE_HEADING,
+        statements=_statements(plan.request.procedure), title=_title(plan.request.procedure),
+        notices=plan.notices, versions=sorted(plan.run.versions.items()))
     return html

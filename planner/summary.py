@@ -12,12 +12,12 @@ from imaging.geometry import Side
 from planner.console import print_table, say
 from planner.document import finding_entry, level_order
 from planner.plan import BANNER, Plan
-from planner.words import DialRow, dial_row
+from planner.words import CAPTURE_HEADING, CONFIDENCE_HEADING, DialRow, dial_row
 
 __all__ = ["plan_summary", "print_plan"]
 
 _COLUMNS = ("nerve at bone", "side", "C-arm receptor, prone", "CT in plane", "CT out of plane", "depth", "needle",
-            "entry from midline", "smallest clearance", "confidence")
+            "entry from midline", "smallest clearance", CAPTURE_HEADING, CONFIDENCE_HEADING)
 _STYLES = {Side.LEFT.value: "bold blue", Side.RIGHT.value: "bold dark_orange3"}
 
 
@@ -45,9 +45,9 @@ def _cells(row: DialRow) -> Sequence[str]:
     name = f"{row.nerve} at {row.bone}"
     sure = f"{row.confidence_word} {row.confidence}"
     if not row.planned:
-        return name, row.side.value, "none", "", "", "", "", "", "", sure
+        return name, row.side.value, "none", "", "", "", "", "", "", "", sure
     return (name, row.side.value, row.carm_short, row.in_plane, row.out_of_plane, row.depth, row.needle, row.midline,
-            row.clearance, sure)
+            row.clearance, row.capture, sure)
 
 
 def print_plan(plan: Plan, out: Path | None) -> None:

@@ -32,6 +32,8 @@ _WORDS = ((Side.LEFT.value, Side.RIGHT.value), ("BACK", "FRONT"), ("HEAD", "FEET
 #: Cosine from which an end of the patient is named at an edge: within 57 degrees, so that one always is, and seen from
 #: 60 degrees aside the sides are near and far: what lies behind the patient is then not read as lying on a side.
 _NAMED = 0.55
+#: The same for where the eye stands, 66 degrees; and from which it stands straight there, within 25 degrees.
+_NAMED_EYE, _STRAIGHT = 0.4, 0.906
 _LEFT, _HEAD = np.array([1.0, 0.0, 0.0]), np.array([0.0, 0.0, 1.0])
 _PRONE = "patient prone"
 
@@ -118,10 +120,10 @@ def pose_marks(pose: NeedlePose) -> PoseMarks:
     return PoseMarks(start, pose.tip - (pose.needle.active_tip_mm or 0.0) * pose.direction, pose.tip, pose.entry)
 
 
-def _toward(direction: Array) -> tuple[str, ...]:
+def _toward(direction: Array, named: float = _NAMED) -> tuple[str, ...]:
     """The patient's ends within 57 degrees of a direction: LEFT or RIGHT first, then the nearest. Never empty."""
     found = [(axis > 0, -abs(float(part)), _WORDS[axis][0 if part > 0 else 1])
-             for axis, part in enumerate(direction) if abs(part) >= _NAMED]
+             for axis, part in enumerate(direction) if abs(part) >= named]
     return tuple(word for _, _, word in sorted(found))
 
 
@@ -143,10 +145,12 @@ def edge_words(right: Array, down: Array) -> Mapping[Edge, tuple[str, ...]]:
 
 
 def facing_words(right: Array, down: Array) -> str:
-    """Where the eye stands: ``seen from the patient's LEFT``, ``seen from the BACK and HEAD``."""
-    words = _toward(-np.cross(right, down))
+    """Where the eye stands: ``seen from the patient's LEFT``, ``seen obliquely from the HEAD and BACK``."""
+    eye = -np.cross(right, down)
+    words = _toward(eye, _NAMED_EYE)
     sides = (Side.LEFT.value, Side.RIGHT.value)
-    return "seen from the " + " and ".join(f"patient's {word}" if word in sides else word for word in words)
+    slant = "" if float(np.abs(eye).max()) >= _STRAIGHT else "obliquely "
+    return f"seen {slant}from the " + " and ".join(f"patient's {word}" if word in sides else word for word in words)
 
 
 def near_side(right: Array, down: Array) -> Side | None:

@@ -70,12 +70,15 @@ class Structure:
         On the input grid. None when it was not computed; an empty mask means it was looked for and is not in view.
     reason : str
         Why it was not computed, or how it was.
+    edge_mm : float
+        How far the true edge may lie outside a coarse mask; every margin is wider by it.
     """
 
     name: StructureName
     mask: NDArray[np.bool_] | None
     origin: StructureOrigin
     reason: str = ""
+    edge_mm: float = 0.0
 
     def __post_init__(self) -> None:
         if (self.mask is None) != (self.origin is StructureOrigin.NOT_COMPUTED):

@@ -9,10 +9,11 @@ from imaging.volume import Volume
 from segmentation.anatomy import StructureName
 from segmentation.spine import Spine
 from targeting.clearance import ClearanceMeter
+from targeting.limits import structure_words
 from targeting.model import Rejection, RejectionReason, Target
 from targeting.procedures import Procedure
 
-__all__ = ["blocked_by"]
+__all__ = ["blocked_by", "unseen_on_open_path"]
 
 
 def _missing(structure: str, why: str) -> Rejection:
@@ -41,6 +42,19 @@ def _required(target: Target, procedure: Procedure, spine: Spine, meter: Clearan
         if gap > within and name not in absent:
             out.append(_missing(name.value, f"none of it lies within {within:.0f} mm of the target"))
     return out
+
+
+def unseen_on_open_path(target: Target, procedure: Procedure, meter: ClearanceMeter) -> tuple[Rejection, ...]:
+    """Required structures of which nothing is in view, for a needle whose path leaves the field before the skin.
+
+    Inside the field such a structure is known not to be crossed; beyond it nothing is known, and what is required must
+    be known (clinical specification rules 36 and 47).
+    """
+    return tuple(
+        Rejection(RejectionReason.STRUCTURE_NOT_COMPUTED, name.value, None, None, 1,
+                  f"{structure_words(name)} must be known for this target: none of it is in view and the path leaves "
+                  "the scan before the skin, so whether it would be crossed was not computed")
+        for name in procedure.required_structures(target.nerve) if name not in meter.structures)
 
 
 def blocked_by(target: Target, procedure: Procedure, spine: Spine, meter: ClearanceMeter,

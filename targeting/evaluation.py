@@ -13,7 +13,7 @@ from imaging.geometry import to_index, to_world, unit
 from imaging.volume import Volume
 from segmentation.spine import Spine
 from targeting.assess import BEYOND_REACH_MM, judge
-from targeting.blocked import blocked_by
+from targeting.blocked import blocked_by, unseen_on_open_path
 from targeting.clearance import ClearanceMeter
 from targeting.confirm import confirm
 from targeting.fields import PathFields, body_state, build_fields, crossed_by
@@ -57,6 +57,7 @@ class Evaluator:
 
     def __init__(self, spine: Spine, procedure: Procedure, volume: Volume | None = None,
                  targets: Sequence[Target] | None = None) -> None:
+        procedure = procedure.with_edges(spine.structures)
         self._spine, self._procedure, self._volume = spine, procedure, volume
         self._meter = ClearanceMeter(spine)
         self._meter.prepare()
@@ -172,7 +173,8 @@ class Evaluator:
                                    self._meter.structures)
         unseen = self._unseen({"tip": tip} if entry is None else {"entry": np.asarray(entry, np.float64), "tip": tip})
         judged = (limit.broken(float(values[0])) for limit, _, values in batch.broken)
-        broken = (*self._blocked[id(target)], *unseen, *judged, *measured.broken)
+        beyond = unseen_on_open_path(target, self._procedure, self._meter) if batch.open_end[0] else ()
+        broken = (*self._blocked[id(target)], *beyond, *unseen, *judged, *measured.broken)
         status = (ProposalStatus.NONE if broken else
                   ProposalStatus.DIRECTION_ONLY if entry is None else ProposalStatus.PROPOSED)
         margins_met = placement.margins_met and (None if unseen or self._unknown(target) else True)

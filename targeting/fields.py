@@ -168,7 +168,7 @@ def path_hull(spine: Spine, targets: Sequence[Target], procedure: Procedure, sta
     """(n, 3) LPS mm: the targets and where straight paths at every angle of their bands leave the body or the scan."""
     inverse = np.asarray(np.linalg.inv(spine.grid.affine[:3, :3]), dtype=np.float64)
     origin = np.array(spine.grid.origin)
-    longest = max(needle.length_mm for needle in procedure.stock)
+    longest = max(needle.shaft_mm for needle in procedure.stock)
     points = [np.array([t.position for t in targets])]
     for target in targets:
         directions = direction_grid(target, procedure, _HULL_STEP_DEG).directions

@@ -7,6 +7,7 @@ needle that a person placed (`targeting.evaluation`).
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,8 @@ __all__ = ["BOUND_ROUNDING", "Limit", "margin_limit", "structure_words"]
 Array = NDArray[np.float64]
 _WORDS = {StructureName.FORAMEN_CONTENTS: "the exiting nerve in the foramen", StructureName.VENA_CAVA: "the vena cava",
           StructureName.BOWEL_GAS: "the bowel", StructureName.ILIAC_BONES: "the iliac bone"}
+_DECIMALS = re.compile(r":\.(\d)f")
+_MORE_DECIMALS = 2
 #: Misses smaller than this (mm or degrees) are rounding: candidates stand exactly on a band's limit.
 BOUND_ROUNDING = 1e-6
 
@@ -57,13 +60,25 @@ class Limit:
     def sentence(self, value: float, *, best: bool) -> str:
         """The words for a broken limit; `best` when `value` is the nearest of many needles."""
         bound = 0.0 if self.bound is None else self.bound
-        words = self.words.format(value=value, bound=bound, miss=abs(value - bound), best=" at best" if best else "")
-        return words.replace("inf mm", "too far")
+        words, told = self.words, ""
+        if self.bound is not None and math.isfinite(value):
+            words, told = _fine_enough(self.words, value, bound)
+        words = words.format(value=value, bound=bound, miss=abs(value - bound), best=" at best" if best else "")
+        return words.replace("inf mm", "too far") + told
 
     def broken(self, value: float) -> Rejection:
         """This limit, broken by one needle with `value`."""
         shown = None if self.bound is None or not math.isfinite(value) else round(value, 3)
         return Rejection(self.reason, self.structure, self.bound, shown, 1, self.sentence(value, best=False))
+
+
+def _fine_enough(words: str, value: float, bound: float) -> tuple[str, str]:
+    """The words with so many decimals that a value and the bound it misses differ; and else ``just missed``."""
+    shown = [int(d) for d in _DECIMALS.findall(words)]
+    for more in range(_MORE_DECIMALS + 1):
+        if all(f"{value:.{d + more}f}" != f"{bound:.{d + more}f}" for d in shown):
+            return _DECIMALS.sub(lambda found, more=more: f":.{int(found[1]) + more}f", words), ""  # type: ignore[misc]
+    return words, " (just missed)"
 
 
 def margin_limit(name: StructureName, margin_mm: float) -> Limit:

@@ -87,17 +87,25 @@ class Needle:
     Attributes
     ----------
     gauge : int
-    length_mm, diameter_mm : float
-        Usable shaft length and outer diameter.
+    length_mm : float or None
+        Usable shaft length; None where none can be chosen because the depth is not known.
+    diameter_mm : float
     active_tip_mm : float or None
         Exposed length of a radiofrequency cannula.
     """
 
     name: str
     gauge: int
-    length_mm: float
+    length_mm: float | None
     diameter_mm: float
     active_tip_mm: float | None = None
+
+    @property
+    def shaft_mm(self) -> float:
+        """`length_mm` where it is known; ValueError where it is not."""
+        if self.length_mm is None:
+            raise ValueError(f"no length is chosen for the {self.name}")
+        return self.length_mm
 
 
 @dataclass(frozen=True, eq=False)

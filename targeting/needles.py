@@ -10,13 +10,13 @@ __all__ = ["choose_needle", "longest_path"]
 
 def longest_path(procedure: Procedure) -> float:
     """Deepest tip any stocked needle reaches with the hard reserve left, mm along the needle."""
-    return procedure.stock[-1].length_mm - procedure.reach.reserve_hard.value
+    return procedure.stock[-1].shaft_mm - procedure.reach.reserve_hard.value
 
 
 def choose_needle(procedure: Procedure, path_mm: float) -> Needle | None:
     """The shortest needle that leaves the default reserve; else the longest if it leaves the hard one; else None."""
     for needle in procedure.stock:
-        if path_mm + procedure.reach.reserve.value <= needle.length_mm:
+        if path_mm + procedure.reach.reserve.value <= needle.shaft_mm:
             return needle
     longest = procedure.stock[-1]
-    return longest if path_mm + procedure.reach.reserve_hard.value <= longest.length_mm else None
+    return longest if path_mm + procedure.reach.reserve_hard.value <= longest.shaft_mm else None

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from imaging.geometry import whole_degrees
 from segmentation.anatomy import StructureName
 from targeting.angles import make_pose
 from targeting.assess import Batch
@@ -48,7 +49,7 @@ def _electrode_words(scene: Scene, batch: Batch, row: int) -> list[str]:
     if scene.has_course:
         radius = scene.procedure.capture.radius.value
         parts.append(f"{found['parallel']:.0f} degrees to the nerve")
-        parts.append(f"{found['captured']:.0f} mm of it within {radius:g} mm")
+        parts.append(f"{found['captured']:.0f} mm of the nerve run within {radius:g} mm of the active tip's axis")
     if scene.lesion_ahead is None:
         parts.append(f"{100 * found['contact']:.0f} percent of the active tip on bone")
     elif scene.has_course:
@@ -96,7 +97,8 @@ def _lesion_words(lesion: LesionEffect) -> list[str]:
     parts = []
     if lesion.captured_mm is not None:
         low, high = lesion.captured_mm
-        parts.append(f"an uncalibrated lesion model holds {low:.0f} to {high:.0f} mm of the nerve ({lesion.setting})")
+        parts.append(f"heated enough to count, by a separate and uncalibrated lesion model: {low:.0f} to {high:.0f} mm "
+                     f"of the nerve's whole modelled course ({lesion.setting})")
     parts += [f"45 °C comes within {max(lesion.heat_clearance_mm[name], 0.0):.1f} mm of {structure_words(name)}, "
               f"{lesion.allowance_mm:.1f} wanted" for name in lesion.warned]
     return parts
@@ -117,14 +119,15 @@ def _why(scene: Scene, batch: Batch, row: int, measured: Measured, length_mm: fl
          reserve_mm: float | None, lesion: LesionEffect | None) -> str:
     """What speaks for a placement and what must be known about it, in one sentence."""
     oblique, tilt = round(float(batch.oblique[row]), 6), round(float(batch.tilt[row]), 6)
-    turn = f"{abs(oblique):.0f} degrees {'lateral' if oblique >= 0 else 'medial'} of straight posterior"
-    parts = [f"{turn}, {abs(tilt):.0f} degrees toward the {'head' if tilt >= 0 else 'feet'}"]
+    turn = f"{whole_degrees(oblique)} degrees {'lateral' if oblique >= 0 else 'medial'} of straight posterior"
+    parts = [f"{turn}, {whole_degrees(tilt)} degrees toward the {'head' if tilt >= 0 else 'feet'}"]
     if length_mm is not None and reserve_mm is not None:
         short = reserve_mm < scene.procedure.reach.reserve.value
         parts.append(f"{length_mm:.0f} mm deep measured supine"
                      + (f", only {reserve_mm:.0f} mm left outside" if short else ""))
     else:
-        parts.append(f"depth unknown, {float(batch.lengths[row]):.0f} mm of the path are in view")
+        parts.append(f"depth and with it the needle's length unknown, {float(batch.lengths[row]):.0f} mm of the path "
+                     "are in view")
     near = [(value - scene.procedure.margins[name].value, name, value) for name, value in measured.clearance.items()
             if value is not None and name in scene.procedure.margins and scene.procedure.margins[name].value > 0]
     if near:
@@ -144,11 +147,12 @@ def _why(scene: Scene, batch: Batch, row: int, measured: Measured, length_mm: fl
 
 
 def _needle(scene: Scene, batch: Batch, row: int, open_end: bool) -> Needle:
-    """The needle that is meant, else the stocked one that reaches, else the longest."""
-    longest = scene.procedure.stock[-1]
+    """The needle that is meant, else the stocked one that reaches, else the longest; of no length without a depth."""
     if scene.needle is not None:
         return scene.needle
-    return longest if open_end else choose_needle(scene.procedure, float(batch.lengths[row])) or longest
+    if open_end:
+        return max(scene.procedure.needles, key=lambda kind: kind.lengths.values[-1]).of_any_length
+    return choose_needle(scene.procedure, float(batch.lengths[row])) or scene.procedure.stock[-1]
 
 
 def make_placement(scene: Scene, batch: Batch, row: int, measured: Measured, objectives: dict[str, float],
@@ -166,7 +170,7 @@ def make_placement(scene: Scene, batch: Batch, row: int, measured: Measured, obj
     entry = None if open_end else batch.entries[row].copy()
     needle = _needle(scene, batch, row, open_end)
     pose = make_pose(scene.spine, scene.target, needle, tip, direction, entry)
-    reserve = None if pose.length_mm is None else needle.length_mm - pose.length_mm
+    reserve = None if pose.length_mm is None else needle.shaft_mm - pose.length_mm
     lesion = _lesion(scene, needle, tip, direction, structures)
     margins = {name: c.value for name, c in scene.procedure.margins.items() if measured.clearance[name] is not None}
     capture, assumptions = _captured(scene, tip, direction)

@@ -6,22 +6,25 @@ import logging
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 
 from imaging.volume import Volume
 from segmentation.engine import Progress
 from segmentation.spine import Spine
-from targeting.blocked import blocked_by
+from targeting.blocked import blocked_by, unseen_on_open_path
 from targeting.clearance import ClearanceMeter
 from targeting.fields import PathFields, build_fields, crossed_by
 from targeting.model import Placement, Proposal, ProposalStatus, Rejection, RejectionReason, Target
 from targeting.placing import make_placement
 from targeting.procedures import Procedure
+from targeting.procedures.sites import BodyRule
 from targeting.rejections import rejections_of
 from targeting.scene import Scene
 from targeting.search import SearchResult, search
 from targeting.sets import second_lesion
+from targeting.sites.body import wall_doubt
 
 __all__ = ["propose"]
 
@@ -39,16 +42,31 @@ def _answer(scene: Scene, meter: ClearanceMeter, result: SearchResult) -> Propos
         worst = sorted(rejections, key=lambda r: -r.count)[:3]
         reason = "no path: " + "; ".join(r.sentence for r in worst)
         return Proposal(scene.target, ProposalStatus.NONE, reason, (), rejections)
+    unseen = unseen_on_open_path(scene.target, scene.procedure, meter) if result.open_end else ()
+    if unseen:
+        return Proposal(scene.target, ProposalStatus.NONE, unseen[0].sentence, (), (*unseen, *rejections))
     placements = tuple(make_placement(scene, f.batch, f.row, f.measured, f.objectives, n + 1, result.open_end,
                                       meter.structures)
                        for n, f in enumerate(result.finalists))
     if not result.open_end:
         placements = _with_set(scene, meter, placements)
+    target = _doubted(scene, placements[0])
     status = ProposalStatus.DIRECTION_ONLY if result.open_end else ProposalStatus.PROPOSED
     reason = OPEN_END if result.open_end else f"{len(placements)} different placement{'s' * (len(placements) > 1)}"
     if not result.open_end and 2 * np.count_nonzero(result.batch.open_end) > len(result.batch):
         reason += "; most of the skin over the target is out of view"
-    return Proposal(scene.target, status, reason, placements, rejections)
+    return Proposal(target, status, reason, placements, rejections)
+
+
+def _doubted(scene: Scene, best: Placement) -> Target:
+    """The target, less sure where the best needle leaves a wall too thin for the scan's voxels."""
+    rule, pose, target = scene.procedure.site_rule, best.needles[0], scene.target
+    if not isinstance(rule, BodyRule):
+        return target
+    doubt = wall_doubt(target, rule, pose.tip, pose.direction, pose.length_mm or scene.longest_path, scene.radius,
+                       float(scene.spine.grid.spacing.max()))
+    return target if doubt is None else replace(
+        target, confidence=min(target.confidence, doubt[0]), reasons=(*target.reasons, doubt[1]))
 
 
 def _with_set(scene: Scene, meter: ClearanceMeter, placements: tuple[Placement, ...]) -> tuple[Placement, ...]:
@@ -93,6 +111,7 @@ def propose(spine: Spine, targets: Sequence[Target], procedure: Procedure,
         In the order of `targets`. Same input, same result.
     """
     say = progress or (lambda words, done: None)
+    procedure = procedure.with_edges(spine.structures)
     meter = ClearanceMeter(spine)
     meter.prepare()
     blocked = {t.id: blocked_by(t, procedure, spine, meter, volume) for t in targets}

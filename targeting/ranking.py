@@ -45,7 +45,7 @@ def score(scene: Scene, batch: Batch, which: NDArray[np.intp], *,
     if "clearance" not in granted:
         measure_path(scene, batch, which[np.isnan(batch.slack[which])])
     procedure = scene.procedure
-    longest = procedure.stock[-1].length_mm
+    longest = procedure.stock[-1].shaft_mm
     comfort, usual = _angle_comfort(scene, batch.oblique[which], batch.tilt[which])
     saturation = procedure.search.clearance_saturation.value
     best = np.ones(len(which))

@@ -74,7 +74,7 @@ class Scene:
     @cached_property
     def longest_path(self) -> float:
         """Deepest tip that the longest needle, or the one that is meant, reaches with the hard reserve left, mm."""
-        if self.needle is None:
+        if self.needle is None or self.needle.length_mm is None:
             return longest_path(self.procedure)
         return self.needle.length_mm - self.procedure.reach.reserve_hard.value
 

@@ -201,7 +201,8 @@ def _set(scene: Scene, first: Placement, second: Placement, offsets: Sequence[Ar
     why = (f"a second lesion after the first with the cannula placed anew, {spacing:.1f} mm beside it and parallel: "
            f"the set is estimated to catch the nerve with {view.p(offsets, sigma):.2f}, one alone with {alone:.2f} "
            f"(placement sigma {sigma:g} mm, "
-           f"goal {rule.capture_goal.value:.2f}); {captured:.0f} mm of the nerve within {radius:g} mm of either; "
+           f"goal {rule.capture_goal.value:.2f}); {captured:.0f} mm of the nerve run within {radius:g} mm of one "
+           "of the two active tips' axes; "
            f"first: {first.why}")
     return replace(
         first, rank=rank, kind=PlacementKind.SET, needles=poses, lesion=lesion, capture=curve, why=why,

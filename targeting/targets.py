@@ -162,7 +162,8 @@ def _confidence(vertebra: Vertebra, course: NerveCourse, site: _Site, covariance
         checks.append((rule.low_confidence.value, f"{vertebra.name} is cut by the field of view"))
     spread = radius_holding(0.95, covariance)
     if spread > rule.wide.value:
-        checks.append((rule.low_confidence.value, f"95 % of the places the nerve may pass lie within {spread:.1f} mm, not {rule.wide.value:g}"))
+        checks.append((rule.low_confidence.value,
+                       f"95 % of the places the nerve may pass lie within {spread:.1f} mm, not {rule.wide.value:g}"))
     return min(c for c, _ in checks), tuple(dict.fromkeys(reason for c, reason in checks if c < 0.9))
 
 

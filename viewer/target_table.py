@@ -7,13 +7,13 @@ from qtpy.QtGui import QBrush, QColor, QFont
 from qtpy.QtWidgets import QCheckBox, QHeaderView, QTreeWidget, QTreeWidgetItem, QVBoxLayout, QWidget
 
 from planner.pictures import SIDE_COLOR
-from planner.words import carm_short, clearance_words, dial_row
+from planner.words import CONFIDENCE_HEADING, carm_short, clearance_words, dial_row
 from targeting.model import ConfidenceWord, Placement, Proposal
 from viewer.model import Session
 
 __all__ = ["COLUMNS", "TargetTable"]
 
-COLUMNS = ("nerve", "bone", "side", "joints", "confidence", "state", "smallest clearance")
+COLUMNS = ("nerve", "bone", "side", "joints", CONFIDENCE_HEADING, "state", "smallest clearance")
 _TARGET, _RANK = Qt.ItemDataRole.UserRole, Qt.ItemDataRole.UserRole + 1
 _DOUBT_COLOR = {ConfidenceWord.HIGH: "#7ddc7d", ConfidenceWord.MEDIUM: "#ffd24d", ConfidenceWord.LOW: "#ff7a66"}
 

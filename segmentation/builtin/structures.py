@@ -17,6 +17,7 @@ from segmentation.builtin.lattice import FloatArray, bounding_slices
 from segmentation.builtin.localise import ClassMap
 from segmentation.builtin.refine import native_block
 from segmentation.builtin.settings import settings
+from segmentation.constants import constants
 from segmentation.spine import Structure, StructureOrigin
 
 __all__ = ["canal_structure", "organ_structures"]
@@ -47,6 +48,7 @@ def organ_structures(classes: ClassMap, labels: NDArray[np.uint8], low_mm: float
     }
     structures: dict[StructureName, Structure] = {}
     findings: list[Finding] = []
+    edges = constants("structures")["coarse_edge_mm"]
     for name, (class_name, doubt) in checks.items():
         coarse = _pieces(classes, class_name)
         if name is StructureName.ILIAC_BONES:
@@ -60,7 +62,7 @@ def organ_structures(classes: ClassMap, labels: NDArray[np.uint8], low_mm: float
         if name in (StructureName.RIBS, StructureName.ILIAC_BONES):
             mask &= labels == 0
         structures[name] = Structure(name, classes.cube.box.axes.restore(mask).copy(), StructureOrigin.COMPUTED,
-                                     "localising net at 3 mm")
+                                     "localising net at 3 mm", float(edges.get(name.value, 0.0)))
     return structures, tuple(findings)
 
 

@@ -7,18 +7,19 @@ nerve are all refused with the place named.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
 from segmentation.anatomy import Nerve, StructureName, parse_joint
-from targeting.constants import Constant, Interval, Numbers, data_error, quantity, section
+from segmentation.spine import Structure
+from targeting.constants import Constant, Interval, Numbers, Status, data_error, quantity, section
 from targeting.model import Needle
 from targeting.procedures.sites import SITE_RULES, SUPERIOR_NERVES, Quadrant, Site, SiteRule
 
 __all__ = [
     "AngleBand", "Capture", "Electrode", "Generator", "Procedure", "ProcedureKind", "Reach", "SearchRule",
-    "SecondNeedle", "StockNeedle", "TargetRule", "TipRule", "UnlabelledBone", "parse_procedure",
+    "SecondNeedle", "Statement", "StockNeedle", "TargetRule", "TipRule", "UnlabelledBone", "parse_procedure",
 ]
 
 
@@ -239,6 +240,21 @@ class StockNeedle:
         return tuple(Needle(f"{self.name} {length:.0f} mm", self.gauge, length, self.diameter.value, tip)
                      for length in self.lengths.values)
 
+    @property
+    def of_any_length(self) -> Needle:
+        """This kind where no length can be chosen."""
+        tip = None if self.active_tip is None else self.active_tip.value
+        return Needle(self.name, self.gauge, None, self.diameter.value, tip)
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One sentence that a report says once, with where it stands in the literature."""
+
+    text: str
+    status: Status
+    source: str
+
 
 @dataclass(frozen=True, eq=False)
 class Procedure:
@@ -261,6 +277,8 @@ class Procedure:
         Bones the needle may enter; ``carrier`` is each target's own.
     notices : tuple of str
         What must be said with every plan of this procedure.
+    statements : tuple of Statement
+        What a person should know or ask before it, said once in a report.
     weights : mapping
         Share of each soft objective in the ranking; they sum to 1.
     """
@@ -286,6 +304,7 @@ class Procedure:
     second: SecondNeedle | None
     may_cross: tuple[str, ...]
     notices: tuple[str, ...]
+    statements: tuple[Statement, ...] = ()
     site: Site = Site.NERVE
     site_rule: SiteRule | None = None
     joints: tuple[str, ...] = ()
@@ -306,10 +325,18 @@ class Procedure:
         """Masks without which nothing is proposed for a nerve."""
         return self.required + (self.required_for.get(nerve, ()) if nerve is not None else ())
 
+    def with_edges(self, structures: Mapping[StructureName, Structure]) -> Procedure:
+        """The same with each margin wider by what is not known of its structure's edge."""
+        edges = {name: s.edge_mm for name, s in structures.items() if s.edge_mm > 0}
+        wider = {name: replace(margin, value=margin.value + edges[name],
+                               source=f"{margin.source}; {edges[name]:g} mm more for the mask's edge")
+                 for name, margin in self.margins.items() if name in edges}
+        return replace(self, margins={**self.margins, **wider})
+
     @property
     def stock(self) -> tuple[Needle, ...]:
         """Every needle of the procedure, shortest first."""
-        return tuple(sorted((n for kind in self.needles for n in kind.needles), key=lambda n: (n.length_mm, n.gauge)))
+        return tuple(sorted((n for kind in self.needles for n in kind.needles), key=lambda n: (n.shaft_mm, n.gauge)))
 
 
 def _needle(table: Any, where: str) -> StockNeedle:
@@ -318,6 +345,12 @@ def _needle(table: Any, where: str) -> StockNeedle:
         table["name"], table["gauge"], quantity(Constant, table["diameter"], f"{where}.diameter"),
         quantity(Numbers, table["lengths"], f"{where}.lengths"),
         None if tip is None else quantity(Constant, tip, f"{where}.active_tip"))
+
+
+def _statement(table: Any, where: str) -> Statement:
+    if set(table) != {"text", "status", "source"}:
+        raise data_error(where, "a statement has a text, a status and a source")
+    return Statement(table["text"], Status(table["status"]), table["source"])
 
 
 def _aim(name: str) -> Nerve | str | None:
@@ -367,6 +400,7 @@ def parse_procedure(data: Mapping[str, Any]) -> Procedure:
         electrode=section(Electrode, data["electrode"], "electrode") if "electrode" in data else None,
         generator=section(Generator, data["generator"], "generator") if "generator" in data else None,
         second=section(SecondNeedle, data["second"], "second") if "second" in data else None,
-        may_cross=tuple(data["may_cross"]), notices=tuple(data["notices"]), site=site,
+        may_cross=tuple(data["may_cross"]), notices=tuple(data["notices"]),
+        statements=tuple(_statement(s, f"statements.{n}") for n, s in data.get("statements", {}).items()), site=site,
         site_rule=section(SITE_RULES[site], data["site_rule"], "site_rule") if site in SITE_RULES else None,
         joints=tuple(parse_joint(j) for j in data.get("joints", ())), quadrant=_quadrant(data, site))

@@ -110,6 +110,8 @@ class BodyRule(SiteRule):
         Least distance to the posterior wall in space, and to either endplate, mm.
     cortex : Constant
         Bone left beyond the needle's surface on the pedicle's medial and inferior side, mm.
+    thin_wall, thin_confidence : Constant
+        Less bone than this many voxels left medially in the pedicle lowers the confidence to `thin_confidence`.
     pedicle_behind : Constant
         The pedicle's range reaches this far behind its isthmus, mm.
     """
@@ -120,6 +122,8 @@ class BodyRule(SiteRule):
     wall: Constant
     endplate: Constant
     cortex: Constant
+    thin_wall: Constant
+    thin_confidence: Constant
     pedicle_behind: Constant
 
 

@@ -144,6 +144,19 @@ def _corridor(space: BodySpace, pedicle: Pedicle, side: Side, rule: BodyRule) ->
                     block.frame, 0.0, float(pedicle.center[1]) + rule.pedicle_behind.value)
 
 
+def wall_doubt(target: Target, rule: BodyRule, tip: Array, direction: Array, length_mm: float, radius_mm: float,
+               voxel_mm: float) -> Doubt | None:
+    """A doubt where a needle leaves less bone medially in the pedicle than voxels of the scan can show."""
+    corridor = None if target.region is None else target.region.corridor
+    if corridor is None:
+        return None
+    left = float(corridor.margins(tip[None], direction[None], length_mm)[0, 0]) - radius_mm
+    if left >= rule.thin_wall.value * voxel_mm:
+        return None
+    return (rule.thin_confidence.value, f"{left:.1f} mm of the pedicle's medial wall are left beside the needle, less "
+            f"than {rule.thin_wall.value:g} voxels of {voxel_mm:.1f} mm")
+
+
 def body_target(anatomy: Anatomy, procedure: Procedure, nerve: Nerve, side: Side) -> Target:
     """The end of a basivertebral nerve in its body, approached through the pedicle of `side`."""
     rule = procedure.site_rule

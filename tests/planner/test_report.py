@@ -11,20 +11,27 @@ import pytest
 from PIL import Image
 
 from imaging.findings import Finding, FindingCode, Severity
-from imaging.geometry import Side
+from imaging.geometry import CArmAngles, Side, carm_words, whole_degrees
 from planner.pictures import overview_picture, prepare, target_pictures
 from planner.plan import BANNER, WATERMARK, TargetReview, TargetState
 from planner.report import render_report
 from planner.words import (
+    CAPTURE_HEADING,
+    CONFIDENCE_HEADING,
     best_placement,
+    capture_words,
+    carm_short,
     clearance_words,
     dial_row,
     in_plane_words,
     margin_words,
+    needle_words,
     out_of_plane_words,
+    pedicle_words,
 )
-from segmentation.spine import NumberingStatus
-from targeting.model import ProposalStatus, Rejection, RejectionReason
+from segmentation.anatomy import LandmarkName, StructureName
+from segmentation.spine import Landmark, NumberingStatus, Structure, StructureOrigin
+from targeting.model import CapturePoint, PlacementKind, ProposalStatus, Rejection, RejectionReason
 from tests.planner import builders
 
 
@@ -111,6 +118,12 @@ def word_edge(jpeg: bytes, rgb: tuple[int, int, int]) -> float:
 
 
 COLOR = {Side.LEFT: (86, 180, 233), Side.RIGHT: (230, 159, 0)}
+
+
+def sum_of(jpeg: bytes, color: tuple[int, int, int]) -> int:
+    """Pixels of a colour, away from the words at the edges."""
+    pixels = np.asarray(Image.open(io.BytesIO(jpeg)).convert("RGB")).astype(int)[70:-70]
+    return int((np.abs(pixels - np.array(color)).sum(axis=-1) < 60).sum())
 
 
 @pytest.mark.parametrize("side", list(Side))
@@ -214,6 +227,103 @@ def test_words_name_side_and_end() -> None:
     assert clearance_words(replace(placement, clearance_mm={})) == "not computed"
     told = {met: margin_words(replace(placement, margins_met=met)) for met in (True, False, None)}
     assert told == {True: "", False: "a margin is not met", None: "whether every margin is met is not known"}
+
+
+def test_the_word_high_stands_beside_the_chance_of_capture(html: str) -> None:
+    text = without_pictures(html)
+    assert CONFIDENCE_HEADING.capitalize() in text
+    assert CAPTURE_HEADING.capitalize() in text
+    assert not re.search(r"(HIGH|MEDIUM|LOW) confidence", text)
+    proposal = builders.plan().proposals[0]
+    assert capture_words(proposal) == "0.81"
+    assert f"<td>{capture_words(proposal)}</td>" in text
+    one = proposal.placements[0]
+    both = replace(one, rank=2, kind=PlacementKind.SET, capture=(CapturePoint(2.0, 0.9),))
+    pair = replace(proposal, placements=(one, both),
+                   target=replace(proposal.target, procedure="lumbar-medial-branch-rf"))
+    assert capture_words(pair) == "0.81 alone; 0.90 for the set of two lesions (rank 2), goal 0.80 at 1.5 mm"
+    assert capture_words(replace(pair, chosen=2)).startswith("0.90 for the set")
+    assert capture_words(replace(proposal, placements=(replace(one, capture=()),))) == "not known"
+
+
+def test_a_needle_without_a_known_depth_has_no_length() -> None:
+    proposal = builders.plan().proposals[0]
+    placement = proposal.placements[0]
+    pose = replace(placement.needles[0], entry=None, length_mm=None, entry_from_midline_mm=None,
+                   entry_above_target_mm=None, needle=replace(builders.NEEDLE, name="22G spinal", length_mm=None))
+    assert needle_words(pose) == "22G spinal, length cannot be told: depth not known"
+    unseen = replace(proposal, placements=(replace(placement, needles=(pose,)),), status=ProposalStatus.DIRECTION_ONLY)
+    assert dial_row(unseen).needle == needle_words(pose)
+    page = without_pictures(render_report(replace(builders.plan(), proposals=(unseen,)), "cd" * 32))
+    assert "length cannot be told" in page
+    assert "None" not in page
+    assert "90 mm" not in page
+
+
+def test_a_coarse_structure_is_told_in_whole_millimetres_and_how_each_is_known() -> None:
+    plan = builders.plan()
+    mask = np.zeros(builders.SHAPE, np.bool_)
+    mask[0, 0, 0] = True
+    kidneys = Structure(StructureName.KIDNEYS, mask, StructureOrigin.COMPUTED, "net", 7.0)
+    nerve = Structure(StructureName.FORAMEN_CONTENTS, mask, StructureOrigin.MODELLED, "drawn")
+    spine = replace(plan.spine, structures={**plan.spine.structures, kidneys.name: kidneys, nerve.name: nerve})
+    proposal = plan.proposals[0]
+    placement = replace(proposal.placements[0], clearance_mm={kidneys.name: 31.96, nerve.name: 4.34},
+                        clearance_reason={}, margins_mm={kidneys.name: 17.0, nerve.name: 2.0})
+    page = without_pictures(render_report(
+        replace(plan, spine=spine, proposals=(replace(proposal, placements=(placement,)),)), "cd" * 32))
+    assert "its edge uncertain by 7 mm</td><td class=\"num\">31 mm</td><td class=\"num\">17 mm (10 and 7 for" in page
+    assert "MODELLED, not seen</td><td class=\"num\">4.3 mm</td>" in page
+
+
+def test_what_to_know_before_the_procedure_stands_once_before_the_pictures(html: str) -> None:
+    text = without_pictures(html)
+    for words in ("mamillo-accessory ligament", "ASRA bleeding risk class: low", "0.25 to 0.3 mL", "anticoagulants"):
+        assert 0 < text.index(words) < text.index('class="pictures"'), words
+    assert text.count("mamillo-accessory ligament may be") == 1
+
+
+def test_the_entry_is_told_against_the_pedicle() -> None:
+    """An entry 40 mm lateral and 25 mm below the pedicle's centre along the vertebra's own axes."""
+    proposal = builders.plan().proposals[0]
+    target, pose = proposal.target, proposal.placements[0].needles[0]
+    frame, side = target.carrier.frame, target.side
+    assert frame is not None
+    center = frame.from_side(np.array([14.0, 5.0, 3.0]), side)
+    marks = {LandmarkName(f"pedicle_center_{side.value.lower()}"): Landmark(center, np.eye(3))}
+    carrier = replace(target.carrier, landmarks=marks)
+    entry = frame.from_side(np.array([54.0, 80.0, -22.0]), side)
+    words = pedicle_words(replace(pose, entry=entry), replace(target, carrier=carrier))
+    assert f"40 mm lateral and 25 mm toward the FEET of the pedicle's centre, {side.value}" in words
+    assert pedicle_words(replace(pose, entry=None), target) == "not known"
+
+
+def test_an_angle_read_back_from_a_plan_has_the_same_words() -> None:
+    """20.504 degrees are written as 20.5; both are told as 21."""
+    for angle in (-20.504, -20.5, 20.496, 0.5, 44.9951):
+        raw, written = CArmAngles(angle, angle), CArmAngles(round(angle, 2), round(angle, 2))
+        assert carm_words(raw) == carm_words(written)
+        assert carm_short(raw) == carm_short(written)
+    assert "RIGHT 21 degrees" in carm_words(CArmAngles(-20.504, 0.0))
+    assert whole_degrees(-20.5) == 21
+    assert whole_degrees(20.49) == 20
+
+
+def test_a_needle_is_whole_only_within_the_slice() -> None:
+    """Along the head-feet axis through an axial slice: 2 mm to each side are whole."""
+    plan = builders.plan()
+    proposal = plan.proposals[0]
+    placement = proposal.placements[0]
+    tip, entry = placement.needles[0].tip, placement.needles[0].tip + np.array([30.0, 40.0, -40.0])
+    pose = replace(placement.needles[0], entry=entry, direction=(tip - entry) / np.linalg.norm(tip - entry))
+    wide = replace(pose, needle=replace(pose.needle, diameter_mm=4.2))
+    shown = []
+    for needle in (pose, wide):
+        steep = replace(proposal, placements=(replace(placement, needles=(needle,)),))
+        axial, level = target_pictures(plan, steep, prepare(plan))[3:5]
+        shown += [sum_of(picture.jpeg, COLOR[proposal.target.side]) for picture in (axial, level)]
+    assert shown[0] < 0.75 * shown[1], "dashed where it is only projected"
+    assert shown[3] < 3 * shown[1], "a wide cannula is an outline, not filled"
 
 
 def test_pictures_are_the_same_every_time() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -73,7 +74,7 @@ def test_a_step_toward_an_end_moves_toward_the_edge_that_names_it(side: Side, ro
             assert {"LEFT", "RIGHT"} <= words
         else:
             assert not {"LEFT", "RIGHT"} & words
-            assert view.facing.startswith(f"seen from the patient's {near.value}")
+            assert re.match(f"seen (obliquely )?from the patient's {near.value}", view.facing)
             assert view.sight.to_view(view.sight.center + 10.0 * np.array(ENDS[near.value]))[2] < 0
 
 
@@ -82,13 +83,16 @@ def test_a_slant_is_named_by_both_ends() -> None:
     steep = radiograph_view(ViewName.NEEDLE_EYE, turned(pose, 2.0, 46.0), target)
     assert set(steep.edges[Edge.TOP]) == {"HEAD", "FRONT"}
     assert steep.edges[Edge.LEFT] == ("LEFT",)
-    assert steep.facing == "seen from the HEAD and BACK"
+    assert steep.facing == "seen obliquely from the HEAD and BACK"
     oblique = radiograph_view(ViewName.NEEDLE_EYE, turned(pose, 50.0, 0.0), target)
     assert oblique.edges[Edge.LEFT] == ("LEFT", "FRONT")
-    assert oblique.facing == "seen from the patient's LEFT and BACK"
+    assert oblique.facing == "seen obliquely from the patient's LEFT and BACK"
     aside = radiograph_view(ViewName.NEEDLE_EYE, turned(pose, 60.0, 0.0), target)
     assert aside.edges[Edge.LEFT] == ("FRONT",), "what lies in front is not read as lying on a side"
     assert near_side(aside.sight.right, aside.sight.down) is Side.LEFT
+    assert aside.facing == "seen obliquely from the patient's LEFT and BACK"
+    lateral = radiograph_view(ViewName.LATERAL, pose, target)
+    assert lateral.facing == "seen from the patient's LEFT"
 
 
 @settings(max_examples=25, deadline=None)

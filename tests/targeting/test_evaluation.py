@@ -86,6 +86,16 @@ def test_a_direction_alone_is_judged_without_entry_and_length() -> None:
         best.placement.clearance_mm[StructureName.CANAL], abs=1e-6)
 
 
+@pytest.mark.parametrize(("value", "words"), [
+    (2.6, "2.6 mm off, 2.0 allowed"), (2.03, "2.03 mm off, 2.00 allowed"), (2.004, "2.004 mm off, 2.000 allowed"),
+    (2.00001, "2.0 mm off, 2.0 allowed (just missed)")])
+def test_a_value_and_the_bound_it_misses_never_read_the_same(value: float, words: str) -> None:
+    limit = Limit(RejectionReason.TIP_RULE, 2.0, "{value:.1f} mm off{best}, {bound:.1f} allowed")
+    assert limit.sentence(value, best=False) == words
+    deep = Limit(RejectionReason.TIP_RULE, 0.0, "{miss:.1f} mm too deep{best}", True)
+    assert deep.sentence(-0.02, best=True) == "0.02 mm too deep at best"
+
+
 def test_the_skin_is_found_where_the_search_found_it() -> None:
     pose = _best().placement.needles[0]
     assert _evaluator(ProcedureKind.BLOCK).entry_of(pose.tip, pose.direction) == pytest.approx(pose.entry, abs=1e-6)

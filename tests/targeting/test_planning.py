@@ -240,7 +240,32 @@ def test_skin_out_of_view_gives_directions_without_entry_or_length(kind: Procedu
     for placement in proposal.placements:
         pose = placement.needles[0]
         assert (pose.entry, pose.length_mm, pose.entry_from_midline_mm) == (None, None, None)
+        assert pose.needle.length_mm is None
+        assert not any(f"{stock.shaft_mm:.0f} mm" in pose.needle.name for stock in BLOCK.stock + RF.stock)
+        assert "length unknown" in placement.why
         assert placement.clearance_mm[StructureName.CANAL] > 5.0
+
+
+@pytest.mark.parametrize(("iliac", "status"), [(False, ProposalStatus.NONE), (True, ProposalStatus.DIRECTION_ONLY)])
+def test_a_path_that_leaves_the_scan_needs_some_of_what_it_must_not_cross_in_view(
+        iliac: bool, status: ProposalStatus) -> None:
+    """Rules 36 and 47: only of a path that ends on the skin is it known that the iliac crest is not crossed."""
+    spine = lumbar_spine()
+    mask = np.zeros(spine.grid.shape, np.bool_)
+    mask[0, :3, :3] = iliac
+    spine = with_structure(spine, StructureName.ILIAC_BONES, mask)
+    assert _plan(spine, BLOCK, Nerve.L4).status is ProposalStatus.PROPOSED
+    target = make_targets(spine, BLOCK, nerves=[Nerve.L4]).targets[0]
+    seen = np.ones(spine.grid.shape, np.bool_)
+    seen[:, int(np.linalg.solve(spine.grid.affine[:3, :3], target.position - spine.grid.origin)[1]) + 35:] = False
+    cut = replace(spine, reconstructed=seen, body=spine.body & seen)
+    proposal = _plan(cut, BLOCK, Nerve.L4)
+    assert proposal.status is status
+    if status is ProposalStatus.NONE:
+        assert (proposal.rejections[0].reason, proposal.rejections[0].structure) == (
+            RejectionReason.STRUCTURE_NOT_COMPUTED, "iliac_bones")
+        assert "none of it is in view" in proposal.reason
+    assert _plan(cut, BLOCK, Nerve.L3).status is ProposalStatus.DIRECTION_ONLY, "not required there"
 
 
 def test_what_was_not_computed_blocks_what_requires_it() -> None:
@@ -260,6 +285,24 @@ def test_what_was_not_computed_blocks_what_requires_it() -> None:
     for placement in proposal.placements:
         assert StructureName.AORTA not in placement.margins_mm
         assert placement.clearance_reason[StructureName.AORTA] == "left out by the test"
+
+
+def test_a_coarse_mask_widens_its_margin() -> None:
+    """A margin of 10 mm to kidneys whose edge may lie 7 mm outside the mask is 17 mm to the mask."""
+    spine = lumbar_spine()
+    kidneys = spine.structures[StructureName.KIDNEYS]
+    coarse = replace(spine, structures={**spine.structures, kidneys.name: replace(kidneys, edge_mm=7.0)})
+    sharp, wide = (_plan(s, BLOCK) for s in (spine, coarse))
+    assert {p.margins_mm[StructureName.KIDNEYS] for p in sharp.placements} == {10.0}
+    assert {p.margins_mm[StructureName.KIDNEYS] for p in wide.placements} == {17.0}
+    assert all(p.margins_mm[StructureName.CANAL] == 5.0 for p in wide.placements)
+    tip, entry = (getattr(_usual(ProcedureKind.BLOCK).placements[0].needles[0], n) for n in ("tip", "entry"))
+    mask = tube(spine.grid, *np.add([tip, entry], (0.0, 0.0, 19.0)), 4.0)
+    near = with_structure(spine, kidneys.name, mask)
+    near = replace(near, structures={**near.structures, kidneys.name: replace(
+        near.structures[kidneys.name], edge_mm=7.0)})
+    for placement in _plan(near, BLOCK).placements:
+        assert placement.clearance_mm[StructureName.KIDNEYS] >= 17.0
 
 
 def test_metal_beside_the_target_gives_none() -> None:

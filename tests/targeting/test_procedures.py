@@ -64,6 +64,24 @@ def test_every_ablation_asks_for_the_clinician_s_own_selection() -> None:
                 "requires the clinician's own selection; prior block response not known")
 
 
+def test_every_statement_has_its_standing_and_source() -> None:
+    for name in procedure_names():
+        for statement in load_procedure(name).statements:
+            assert isinstance(statement.status, Status)
+            assert statement.source.startswith("clinical specification")
+            assert "safe" not in statement.text
+    rf, block = (" ".join(s.text for s in load_procedure(f"lumbar-medial-branch-{n}").statements)
+                 for n in ("rf", "block"))
+    assert "stimulation before each lesion" in rf
+    assert "pacemaker" in rf
+    assert "volume" not in rf
+    assert "mL" in block
+    data = copy.deepcopy(procedure_data("lumbar-medial-branch-block"))
+    del data["statements"]["volume"]["source"]
+    with pytest.raises(ValueError, match=r"statements\.volume"):
+        parse_procedure(data)
+
+
 def test_the_catalogue_names_block_and_ablation() -> None:
     assert {"lumbar-medial-branch-block", "lumbar-medial-branch-rf", "lumbar-medial-branch-rf-parasagittal",
             "l5-dorsal-ramus-block", "l5-dorsal-ramus-rf"} <= set(procedure_names())

@@ -13,11 +13,13 @@ from imaging.geometry import Side, to_index
 from segmentation.anatomy import LandmarkName, Nerve, StructureName
 from segmentation.spine import Numbering, NumberingStatus, NumberingTier, Spine
 from targeting.evaluation import Evaluator
-from targeting.model import Proposal, ProposalStatus, RejectionReason
+from targeting.model import ConfidenceWord, Proposal, ProposalStatus, RejectionReason, confidence_word
 from targeting.planning import propose
 from targeting.procedures import Procedure, load_procedure
 from targeting.procedures.files import procedure_data
 from targeting.procedures.schema import parse_procedure
+from targeting.procedures.sites import BodyRule
+from targeting.sites.body import wall_doubt
 from targeting.targets import make_targets
 from tests.targeting.builders import lumbar_spine, lumbar_volume, mirrored, with_structure
 from tests.targeting.oracle import Voxels, faults
@@ -269,6 +271,25 @@ def test_a_thin_pedicle_leaves_no_path_and_says_so() -> None:
     corridor = [r for r in proposal.rejections if r.reason is RejectionReason.CORRIDOR]
     assert corridor
     assert "pedicle" in proposal.reason
+
+
+def test_a_medial_wall_thinner_than_two_voxels_caps_the_confidence() -> None:
+    """The same needle on the same bone: sure with voxels that show the wall, MEDIUM with coarse ones."""
+    proposal = _usual(BODY.name)
+    pose, rule = proposal.placements[0].needles[0], BODY.site_rule
+    assert isinstance(rule, BodyRule)
+    assert proposal.target.confidence > 0.9
+
+    def doubt(voxel_mm: float):
+        return wall_doubt(proposal.target, rule, pose.tip, pose.direction, pose.length_mm, 0.5 * pose.needle.diameter_mm,
+                          voxel_mm)
+
+    corridor = proposal.target.region.corridor
+    left = corridor.margins(pose.tip[None], pose.direction[None], pose.length_mm)[0, 0] - 0.5 * pose.needle.diameter_mm
+    assert doubt(0.49 * left) is None
+    confidence, words = doubt(0.51 * left)
+    assert confidence_word(confidence) is ConfidenceWord.MEDIUM
+    assert "medial wall" in words
 
 
 def test_the_sacrum_has_no_pedicle_to_go_through() -> None:
