@@ -281,8 +281,8 @@ def test_a_medial_wall_thinner_than_two_voxels_caps_the_confidence() -> None:
     assert proposal.target.confidence > 0.9
 
     def doubt(voxel_mm: float):
-        return wall_doubt(proposal.target, rule, pose.tip, pose.direction, pose.length_mm, 0.5 * pose.needle.diameter_mm,
-                          voxel_mm)
+        return wall_doubt(proposal.target, rule, pose.tip, pose.direction, pose.length_mm,
+                          0.5 * pose.needle.diameter_mm, voxel_mm)
 
     corridor = proposal.target.region.corridor
     left = corridor.margins(pose.tip[None], pose.direction[None], pose.length_mm)[0, 0] - 0.5 * pose.needle.diameter_mm
