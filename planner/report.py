@@ -89,7 +89,7 @@ def _data_uri(picture: Picture) -> str:
 
 
 def _xyz(point: Any, decimals: int = 1) -> str:
-    return ", ".join(f"{v:.{decimals}f}" for v in np.asarray(point, dtype=np.float64).tolist())
+    return ", ".join(f"{round(v, decimals) + 0.0:.{decimals}f}" for v in np.asarray(point, dtype=np.float64).tolist())
 
 
 def _spread(covariance: Any) -> str:
@@ -103,9 +103,10 @@ def _spread(covariance: Any) -> str:
 def _target_facts(proposal: Proposal) -> list[tuple[str, str]]:
     target, frame = proposal.target, proposal.target.carrier.frame
     local = "not known: the vertebra is cut" if frame is None else _xyz(frame.to_local(target.position)) + " mm"
+    alike = "" if len(target.course.path) or target.placed_by else ", assumed alike for every place of this procedure"
     return [("Procedure", target.procedure), ("Target, LPS", _xyz(target.position) + " mm"),
             ("Target in the vertebra (left, posterior, superior)", local),
-            ("Uncertainty of the place", _spread(target.covariance))]
+            ("Uncertainty of the place", _spread(target.covariance) + alike)]
 
 
 def _needle_facts(plan: Plan, proposal: Proposal, pose: NeedlePose, number: str) -> list[tuple[str, str]]:
