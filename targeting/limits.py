@@ -76,9 +76,13 @@ def _fine_enough(words: str, value: float, bound: float) -> tuple[str, str]:
     """The words with so many decimals that a value and the bound it misses differ; and else ``just missed``."""
     shown = [int(d) for d in _DECIMALS.findall(words)]
     for more in range(_MORE_DECIMALS + 1):
-        if all(f"{value:.{d + more}f}" != f"{bound:.{d + more}f}" for d in shown):
-            return _DECIMALS.sub(lambda found, more=more: f":.{int(found[1]) + more}f", words), ""  # type: ignore[misc]
+        if all(round(value, d + more) != round(bound, d + more) for d in shown):
+            return _with_decimals(words, more), ""
     return words, " (just missed)"
+
+
+def _with_decimals(words: str, more: int) -> str:
+    return _DECIMALS.sub(lambda found: f":.{int(found[1]) + more}f", words)
 
 
 def margin_limit(name: StructureName, margin_mm: float) -> Limit:
