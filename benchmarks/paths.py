@@ -1,11 +1,13 @@
 """Path search: candidates followed per second against mesh hit tests, and the time of every stage.
 
 Run from the repository root: ``python -m benchmarks.paths [PLAN] [--json]``. PLAN is a plan folder beside its scan;
-without it the phantom's truth is used. The peers answer less on the same scene in the same run: whether a bare line
-from the skin to 3 mm before the tip hits the surface of anything, no radius, no margins. Ours follows each shaft with
-radius and margins to its tip, or names the structure that stops it. Rates are per second of one thread's CPU time, the
-best of interleaved rounds, because other work may share the machine; stage times are wall times, cold (first call, with
-compilation or its cache) and warm (best of the rest).
+without it the phantom's CT and truth are used. The peers answer less on the same scene in the same run: whether a bare
+line from the skin to 3 mm before the tip hits the surface of anything, no radius, no margins. Ours follows each shaft
+with radius and margins to its tip, or names the structure that stops it. Rates are per second of one thread's CPU time,
+the best of interleaved rounds, because other work may share the machine; stage times are wall times, cold (first call,
+with compilation or its cache) and warm (best of the rest), beside the processor time of all threads. `growth` is the
+warm processor time of searching 1, 12 and 60 targets, divided by their number. `bars` lists each bar with its figure;
+the exit code says nothing of them.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,7 +27,7 @@ import vtk
 from numpy.typing import NDArray
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
-from imaging.geometry import to_world
+from imaging.geometry import CArmAngles, to_world
 from imaging.volume import Volume
 from planner.loading import load_plan
 from sample_data.phantom import PhantomSpec, build_phantom
@@ -34,10 +37,12 @@ from targeting.candidates import first_batch
 from targeting.clearance import ClearanceMeter
 from targeting.evaluation import Evaluator
 from targeting.fields import build_fields
+from targeting.fluoroscope import beam
 from targeting.follow import find_stop
 from targeting.model import RejectionReason
 from targeting.planning import propose
 from targeting.procedures import Procedure, load_procedure
+from targeting.radiograph import attenuation, radiograph
 from targeting.scene import Scene
 from targeting.search import search
 from targeting.targets import make_targets
@@ -46,7 +51,7 @@ from tests.targeting.reference import axis_points, sample
 
 Array = NDArray[np.float64]
 PROCEDURES = ("lumbar-medial-branch-block", "lumbar-medial-branch-rf")
-ROUNDS, BEFORE_TIP_MM, SLOW_PEER_LINES = 7, 3.0, 2000
+ROUNDS, BEFORE_TIP_MM, SLOW_PEER_LINES = 25, 3.0, 2000
 
 
 def cold_and_warm(work: Callable[[], object], repeats: int = 3) -> dict[str, float]:
@@ -190,7 +195,29 @@ def on_every_processor(scenes: list[Scene], meter: ClearanceMeter) -> None:
         list(pool.map(lambda scene: search(scene, meter), scenes))
 
 
-def stages(spine: Spine, volume: Volume | None, procedure: Procedure) -> dict[str, Any]:
+def growth(times: dict[str, Any]) -> dict[str, float]:
+    """Processor seconds for each of 1, 12 and 60 targets."""
+    return {str(n): round(times[f"search_{n}"]["warm_cpu_s"] / n, 4) for n in (1, 12, 60)}
+
+
+def picture(volume: Volume, place: Array) -> dict[str, float]:
+    """Times of one simulated radiograph, 20 degrees oblique, centred on a place."""
+    scan, view = attenuation(volume), beam(place, CArmAngles(20, -10))
+    return {"pixels": view.width, **cold_and_warm(lambda: radiograph(scan, view), ROUNDS)}
+
+
+def bars(out: dict[str, Any]) -> dict[str, tuple[float | None, float]]:
+    """Each bar as (figure, bar): ratios at least, times at most; processor time, because other work may share them."""
+    block = out["procedures"][PROCEDURES[0]]
+    return {"ratio_to_static_locator": (out["ratio_to_static_locator"], 10.0),
+            "ratio_to_embree": (out["ratio_to_embree"], 1.5), "fields_cpu_s": (block["fields"]["warm_cpu_s"], 3.0),
+            "search_12_cpu_s": (block["search_12"]["warm_cpu_s"], 1.0),
+            "evaluate_median_cpu_ms": (block["evaluate"]["median_cpu_ms"], 16.0),
+            "evaluate_p95_cpu_ms": (block["evaluate"]["p95_cpu_ms"], 16.0),
+            "drr_512_cpu_ms": (round(1000 * out["drr_512"]["warm_cpu_s"], 1), 50.0)}
+
+
+def stages(spine: Spine, volume: Volume, procedure: Procedure) -> dict[str, Any]:
     """Times of one procedure; the first also says how many candidates are followed per second."""
     targets = [t for t in make_targets(spine, procedure).targets if not t.withheld]
     fields, meter = build_fields(spine, targets, procedure, volume).ready(), ClearanceMeter(spine)
@@ -205,6 +232,7 @@ def stages(spine: Spine, volume: Volume | None, procedure: Procedure) -> dict[st
         "search_12_threads": cold_and_warm(lambda: on_every_processor(scenes[:12], meter)),
         "search_60": cold_and_warm(lambda: [search(s, meter) for s in (scenes * 60)[:60]], 1),
         "evaluate": edits(Evaluator(spine, procedure, volume, targets), proposals)}
+    out["growth"] = growth(out)
     if procedure.electrode is None:
         out["feasibility"] = judge(spine, scenes)
     return out
@@ -217,13 +245,22 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     asked = parser.parse_args()
     if asked.plan is None:
-        spine, volume = spine_of(build_phantom(PhantomSpec())), None
+        phantom = build_phantom(PhantomSpec())
+        spine = spine_of(phantom)
+        volume: Volume | None = Volume(phantom.hu, spine.grid)
     else:
         plan = load_plan(asked.plan)
         spine, volume = plan.spine, plan.volume
+    if volume is None:
+        parser.error(f"{asked.plan}: the scan of this plan was not found")
+    load = os.getloadavg()[0]
     found = {name: stages(spine, volume, load_procedure(name)) for name in PROCEDURES}
-    out = {"scene": asked.plan or "phantom", "spacing_mm": np.round(spine.grid.spacing, 3).tolist(),
-           **found[PROCEDURES[0]].pop("feasibility"), "procedures": found}
+    out = {"scene": "phantom" if asked.plan is None else Path(asked.plan).name,
+           "spacing_mm": np.round(spine.grid.spacing, 3).tolist(),
+           "load": [round(load, 1), round(os.getloadavg()[0], 1)],
+           **found[PROCEDURES[0]].pop("feasibility"), "drr_512": picture(volume, spine.vertebrae[-1].body_center),
+           "procedures": found}
+    out["bars"] = bars(out)
     if asked.json:
         print(json.dumps(out, indent=2))
         return
