@@ -63,7 +63,7 @@ def read_image_file(
         raise InputRefusedError(f"refused: the {header.kind} file holds {' x '.join(str(n) for n in header.size)} "
                                 f"voxels: at least {MIN_SLICES} slices are needed; give the whole scan")
     stored = _read(header, limits)
-    digest = hashlib.sha256(stored.data).hexdigest()
+    digest = _digest(stored, header, grid)
     array, slope, intercept = _as_contract(stored, header)
     low, high = (float(v) * slope + intercept for v in (array.min(), array.max()))
     modality, reason = _modality(min(low, high), max(low, high), bool(array.dtype.kind == "i"))
@@ -205,6 +205,14 @@ def _inflate(handle: Any, skip: int, target: memoryview, kind: str) -> int:
     except zlib.error as error:
         raise InputRefusedError(f"refused: the compressed part of the {kind} file is damaged") from error
     return min(filled, len(target))
+
+
+def _digest(stored: NDArray[Any], header: FileHeader, grid: Grid) -> str:
+    """SHA-256 of all that decides the volume: stored values, how they read, and where they lie."""
+    digest = hashlib.sha256(stored.data)
+    numbers = np.round([*grid.affine.ravel(), header.slope, header.intercept], 9) + 0.0
+    digest.update(f"{stored.shape} {stored.dtype.str} {' '.join(f'{n:.9f}' for n in numbers)}".encode())
+    return digest.hexdigest()
 
 
 def _as_contract(stored: NDArray[Any], header: FileHeader) -> tuple[NDArray[Any], float, float]:

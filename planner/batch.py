@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from imaging.errors import AlteredError, InputRefusedError, NerveplanError, UsageError
+from imaging.errors import AlteredError, InputRefusedError, NerveplanError, NotFoundError, UsageError
 from planner.batch_status import SOURCES_FILE
 from planner.defaults import DEFAULT_ENGINE, DEFAULT_PROCEDURE
+from planner.destination import check_writable, resolved
 from planner.exit_codes import ExitCode, exit_code_of
 from planner.folder import StoredPlan, dump, parameters, parameters_sha256, read_folder
 from planner.parquet import write_parquet
@@ -112,7 +113,7 @@ def _finished(folder: Path, wanted: str) -> StoredPlan | None:
     """The plan of an earlier run when it is whole and was made with the same parameters."""
     try:
         stored = read_folder(folder)
-    except (AlteredError, PlanVersionError):
+    except (AlteredError, NotFoundError, PlanVersionError):
         return None
     return stored if stored.run["parameters_sha256"] == wanted else None
 
@@ -176,10 +177,12 @@ def run_batch(root: Path, out: Path, request: BatchRequest, *, workers: int | No
     workers : int or None
         Processes; one per two cores when None.
     """
+    out = resolved(out)
     wanted = parameters_sha256(parameters(request.parsed(), package_version()))
     studies = find_studies(root, leave_out=out)
     if not studies:
         raise InputRefusedError(f"no study was found below '{root.name}'")
+    check_writable(out)
     out.mkdir(parents=True, exist_ok=True)
     write_table(out / SOURCES_FILE, ("study", "place"), [{"study": s.id, "place": s.place} for s in studies], 0o600)
     before = {study.id for study in studies if _finished(out / study.id, wanted) is not None}

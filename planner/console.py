@@ -13,6 +13,7 @@ from typing import Any, Literal
 import typer
 
 from imaging.errors import NerveplanError
+from planner.destination import os_error_words
 from planner.exit_codes import ExitCode, exit_code_of
 from segmentation.engine import Progress
 
@@ -46,6 +47,8 @@ class Boundary:
             warn(f"nerveplan: {error}")
         elif code is ExitCode.INTERRUPTED:
             warn("nerveplan: interrupted; older results are intact")
+        elif isinstance(error, OSError) and (words := os_error_words(error)) is not None:
+            warn(f"nerveplan: a file could not be read or written: {words}; older results are intact")
         else:
             warn(f"nerveplan: internal error ({type(error).__name__}); run again with --debug to see it")
         if self._context.find_root().meta.get(DEBUG_KEY, False):

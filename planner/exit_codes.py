@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from imaging.errors import AlteredError, InputRefusedError, NotFoundError, UsageError
+from imaging.errors import AlteredError, InputRefusedError, NerveplanError, NotFoundError, UsageError
+from planner.destination import os_error_words
 
 __all__ = ["ExitCode", "exit_code_of"]
 
@@ -40,5 +41,10 @@ _CODES: tuple[tuple[type[BaseException], ExitCode], ...] = (
 
 
 def exit_code_of(error: BaseException) -> ExitCode:
-    """The exit code an error ends a command with; anything not raised on purpose is an internal error."""
+    """The exit code an error ends a command with.
+
+    A disk that does not take the results is a refusal; anything else not raised on purpose is an internal error.
+    """
+    if isinstance(error, OSError) and not isinstance(error, NerveplanError) and os_error_words(error) is not None:
+        return ExitCode.REFUSED
     return next((code for kind, code in _CODES if isinstance(error, kind)), ExitCode.INTERNAL)

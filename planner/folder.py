@@ -6,6 +6,7 @@ that holds another study, nor over a plan that a person has worked on.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -21,9 +22,10 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from imaging.errors import AlteredError, InputRefusedError, UsageError
+from imaging.errors import AlteredError, InputRefusedError, NotFoundError, UsageError
 from imaging.resample import to_sitk
 from imaging.volume import Grid, SeriesIdentity
+from planner.destination import resolved
 from planner.document import request_document, to_document
 from planner.fold import Fold, FoldError, fold
 from planner.journal import (
@@ -36,15 +38,15 @@ from planner.journal import (
 )
 from planner.locking import folder_lock
 from planner.plan import Plan, PlanRequest, StageTime
-from planner.replace import exchange, partial_path, remove_leftovers
+from planner.replace import exchange, partial_path, remove_leftovers, staged_path
 from planner.schemas import SchemaName, validate
 from planner.stages import Stages
 from planner.versions import PlanVersionError, check_version
 
 __all__ = [
     "BODY_FILE", "JOURNAL_FILE", "LABELS_FILE", "PLAN_FILE", "RECONSTRUCTED_FILE", "REPORT_FILE", "RUN_FILE",
-    "SOURCE_FILE", "ReportWriter", "StoredPlan", "check_free", "dump", "hashes", "new_folder", "parameters",
-    "parameters_sha256", "read_folder", "write_folder", "write_mask",
+    "SOURCE_FILE", "ReportWriter", "StoredPlan", "check_free", "check_recorded", "dump", "file_sha256", "hashes",
+    "new_folder", "parameters", "parameters_sha256", "read_folder", "report_waits", "write_folder", "write_mask",
 ]
 
 PLAN_FILE = "plan.json"
@@ -56,6 +58,7 @@ LABELS_FILE = "labels.nii.gz"
 BODY_FILE = "body.nii.gz"
 RECONSTRUCTED_FILE = "reconstructed.nii.gz"
 _GZIP_LEVEL = 1
+_MASK_ENDING = ".nii.gz"
 #: Makes ``report.html`` from a plan and the SHA-256 of its ``plan.json``.
 ReportWriter = Callable[[Plan, str], str]
 
@@ -146,8 +149,12 @@ def _write(path: Path, data: bytes, mode: int = 0o644) -> None:
 
 
 def write_mask(path: Path, array: NDArray[Any], grid: Grid) -> None:
-    """Write a (z, y, x) mask or label map on a grid, to the disk itself."""
-    sitk.WriteImage(to_sitk(array, grid), str(path), True, _GZIP_LEVEL)
+    """Write a (z, y, x) mask or label map on a grid, to the disk itself; an OSError when the disk does not take it."""
+    try:
+        sitk.WriteImage(to_sitk(array, grid), str(path), True, _GZIP_LEVEL)
+    except RuntimeError as error:
+        number = errno.ENOSPC if shutil.disk_usage(path.parent).free < array.nbytes else errno.EIO
+        raise OSError(number, os.strerror(number)) from error
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -221,7 +228,7 @@ def write_folder(plan: Plan, out: Path, *, overwrite: bool, report: ReportWriter
     report : ReportWriter or None
         Makes ``report.html``; None leaves the report out.
     """
-    out = out.absolute()
+    out = resolved(out)
     remove_leftovers(out)
     with _nobody_else(out):
         check_free(out, plan.study.study_id, overwrite=overwrite)
@@ -261,12 +268,37 @@ def _write_whole(plan: Plan, out: Path, report: ReportWriter | None) -> None:
 
 def hashes(folder: Path) -> dict[str, str]:
     """SHA-256 of every file below a folder, by its name with forward slashes."""
-    out = {}
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            with path.open("rb") as stream:
-                out[path.relative_to(folder).as_posix()] = hashlib.file_digest(stream, "sha256").hexdigest()
-    return out
+    return {path.relative_to(folder).as_posix(): file_sha256(path) for path in sorted(folder.rglob("*"))
+            if path.is_file()}
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def check_recorded(folder: Path, state: Fold) -> None:
+    """Every mask is the one that the journal recorded.
+
+    Raises
+    ------
+    AlteredError
+        A mask is missing or was changed.
+    """
+    for name, recorded in sorted(state.files.items()):
+        if name.endswith(_MASK_ENDING):
+            if not (folder / name).is_file():
+                raise AlteredError(f"the plan folder '{folder.name}' lacks {name}; restore it from a copy")
+            if file_sha256(folder / name) != recorded[-1]:
+                raise AlteredError(f"{name} in '{folder.name}' was changed after it was recorded; restore it from a "
+                                   "copy")
+
+
+def report_waits(folder: Path, state: Fold) -> bool:
+    """Whether a save was killed between the journal, which names a new report, and putting that report in place."""
+    waiting = staged_path(folder / REPORT_FILE)
+    return waiting.is_file() and file_sha256(waiting) in state.files.get(REPORT_FILE, ())[-1:]
 
 
 def read_folder(folder: Path) -> StoredPlan:
@@ -276,9 +308,13 @@ def read_folder(folder: Path) -> StoredPlan:
     ------
     AlteredError
         A document is missing, broken, or not the one that was written.
+    NotFoundError
+        There is no such folder.
     PlanVersionError
         The folder is of another version; see `planner.versions`.
     """
+    if not folder.is_dir():
+        raise NotFoundError(f"there is no plan folder '{folder.name}'")
     try:
         plan_bytes = (folder / PLAN_FILE).read_bytes()
         plan, journal = json.loads(plan_bytes), (folder / JOURNAL_FILE).read_bytes()

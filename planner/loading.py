@@ -24,6 +24,8 @@ from planner.folder import (
     LABELS_FILE,
     RECONSTRUCTED_FILE,
     SOURCE_FILE,
+    StoredPlan,
+    check_recorded,
     read_folder,
 )
 from planner.parsing import (
@@ -148,10 +150,10 @@ def _grid(document: Mapping[str, Any], volume: Volume | None) -> Grid:
     return volume.grid
 
 
-def load_assets(folder: Path, document: Mapping[str, Any], run: Mapping[str, Any], source: Path | None = None,
-                volume: bool = True) -> Assets:
+def load_assets(folder: Path, stored: StoredPlan, source: Path | None = None, volume: bool = True) -> Assets:
     """Masks, scan and run of a folder whose documents were read; see `load_plan`."""
-    info = _run_info(run)
+    check_recorded(folder, stored.state)
+    document, info = stored.plan, _run_info(stored.run)
     known, labels = _sources(folder, document)
     z, y, x = document["grid"]["shape_zyx"]
     masks = _read_masks(folder, document, (z, y, x))
@@ -178,7 +180,7 @@ def load_plan(folder: str | Path, source: str | Path | None = None, volume: bool
     Parameters
     ----------
     folder : path
-        A plan folder; its documents, journal and hashes are checked first.
+        A plan folder; its documents, journal and the hashes of its masks are checked first.
     source : path, optional
         Where the scan is now; ``source.json`` says where it was.
     volume : bool
@@ -197,8 +199,5 @@ def load_plan(folder: str | Path, source: str | Path | None = None, volume: bool
         The folder, or the scan, is not the one that was planned.
     """
     folder = Path(folder)
-    if not folder.is_dir():
-        raise NotFoundError(f"there is no plan folder '{folder.name}'")
     stored = read_folder(folder)
-    return plan_of(stored.plan, load_assets(folder, stored.plan, stored.run,
-                                            None if source is None else Path(source), volume))
+    return plan_of(stored.plan, load_assets(folder, stored, None if source is None else Path(source), volume))

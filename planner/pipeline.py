@@ -19,7 +19,8 @@ from imaging.errors import NotFoundError, UsageError
 from imaging.geometry import Side
 from imaging.volume import SeriesIdentity, Volume
 from planner.defaults import DEFAULT_ENGINE, DEFAULT_PROCEDURE, NO_PROCEDURE
-from planner.folder import check_free, write_folder
+from planner.destination import check_writable, resolved
+from planner.folder import check_free, file_sha256, write_folder
 from planner.observations import study_findings
 from planner.plan import InputHash, Plan, PlanRequest, RunInfo, StudyInfo
 from planner.stages import Stages, library_versions, peak_memory_mb
@@ -139,7 +140,7 @@ def plan_study(
     if input_path is None and labels is None:
         raise UsageError("name an image to plan on, or --labels with --scheme for levels, landmarks and nerves only")
     request = parse_request(procedure, joints, nerves, sides, engine, scheme, names, orientation, labels is not None)
-    return _run(_Job(input_path, labels, request, series_uid, None if out is None else Path(out).absolute(), overwrite,
+    return _run(_Job(input_path, labels, request, series_uid, None if out is None else resolved(Path(out)), overwrite,
                      report), progress, clock or _now)
 
 
@@ -161,7 +162,7 @@ def segment_study(
     if input_path is None and labels is None:
         raise UsageError("name an image to segment, or --labels with --scheme")
     request = parse_request(NO_PROCEDURE, (), (), (), engine, scheme, names, orientation, labels is not None)
-    return _run(_Job(input_path, labels, request, series_uid, None if out is None else Path(out).absolute(), overwrite,
+    return _run(_Job(input_path, labels, request, series_uid, None if out is None else resolved(Path(out)), overwrite,
                      True), progress, clock or _now)
 
 
@@ -186,6 +187,8 @@ def replan_study(plan: Plan, procedure: str, out: str | Path | None = None, *, o
     now = clock or _now
     started, stages = now(), Stages(progress)
     asked = parse_request(procedure, (), (), plan.request.sides, plan.request.engine, None, (), None, False)
+    if out is not None:
+        check_writable(resolved(Path(out)).parent)
     request = replace(plan.request, procedure=asked.procedure, nerves=(), joints=())
     proposals, missing, notices = _propose(plan.volume, plan.spine, request, stages)
     run = _run_info(started, now, plan.run.inputs, stages)
@@ -194,12 +197,14 @@ def replan_study(plan: Plan, procedure: str, out: str | Path | None = None, *, o
                     notices=notices, reviews={})
     if out is not None:
         with stages.stage("writing", 0.1) as tell:
-            _store(other, Path(out).absolute(), overwrite, report, tell)
+            _store(other, resolved(Path(out)), overwrite, report, tell)
     return other
 
 
 def _run(job: _Job, progress: Progress | None, clock: Clock) -> Plan:
     request, started, stages = job.request, clock(), Stages(progress)
+    if job.out is not None:
+        check_writable(job.out.parent)
     with stages.stage("reading", 0.08) as tell:
         inputs = _read(job, tell)
     if job.out is not None and inputs.volume is not None:
@@ -267,7 +272,7 @@ def _read(job: _Job, progress: Progress) -> _Inputs:
     path = Path(job.labels)
     if not path.exists():
         raise NotFoundError(f"there is no label file '{path.name}'")
-    return _Inputs(volume, path, SeriesIdentity(source=str(path.absolute()), sha256=_file_sha256(path)))
+    return _Inputs(volume, path, SeriesIdentity(source=str(path.absolute()), sha256=file_sha256(path)))
 
 
 def read_hashed(path: Path, orientation: str | None, series_uid: str | None) -> Volume:
@@ -283,11 +288,6 @@ def _with_hash(volume: Volume) -> Volume:
     digest = hashlib.sha256(np.ascontiguousarray(volume.grid.affine).tobytes())
     digest.update(np.ascontiguousarray(volume.array).tobytes())
     return replace(volume, identity=replace(volume.identity, sha256=digest.hexdigest()))
-
-
-def _file_sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _without_image(identity: SeriesIdentity, spine: Spine) -> Volume:

@@ -29,6 +29,7 @@ from planner.folder import (
     hashes,
     new_folder,
     read_folder,
+    report_waits,
     write_mask,
 )
 from planner.journal import Entry, journal_lines
@@ -36,7 +37,7 @@ from planner.loading import Assets, load_assets, plan_of
 from planner.locking import ConflictError, folder_lock
 from planner.pipeline import Clock
 from planner.plan import Plan, package_version
-from planner.replace import link_others, remove_leftovers, remove_unfinished, replace_file
+from planner.replace import link_others, put_staged, remove_leftovers, remove_unfinished, replace_file, stage_file
 from planner.schemas import SchemaName, validate
 
 __all__ = ["Person", "Record", "Signer"]
@@ -117,7 +118,7 @@ class Record:
         if not place.is_dir():
             raise NotFoundError(f"there is no plan folder '{place.name}'")
         stored = _brought_up_to_date(place)
-        assets = load_assets(place, stored.plan, stored.run, None if source is None else Path(source), volume)
+        assets = load_assets(place, stored, None if source is None else Path(source), volume)
         return cls(place, stored.state, assets, clock or _now, signer)
 
     def _show(self, state: Fold) -> None:
@@ -178,12 +179,17 @@ class Record:
         return replace(named, signature=self._signer.sign(named.hash))
 
     def save(self, after: Fold, report: bytes | None = None) -> None:
-        """Journal, then the report if there is one, then ``plan.json``; only over what this review has seen."""
+        """Journal, then the report if there is one, then ``plan.json``; only over what this review has seen.
+
+        The report waits beside its place before the journal names it: a save that is killed can then be finished.
+        """
         plan = _plan_bytes(after)
         with self._writing():
+            if report is not None:
+                stage_file(self.folder / REPORT_FILE, report)
             replace_file(self.folder / JOURNAL_FILE, journal_lines(after.entries))
             if report is not None:
-                replace_file(self.folder / REPORT_FILE, report)
+                put_staged(self.folder / REPORT_FILE)
             replace_file(self.folder / PLAN_FILE, plan)
         self._show(after)
 
@@ -231,6 +237,8 @@ def _brought_up_to_date(folder: Path) -> StoredPlan:
     with folder_lock(folder):
         stored = read_folder(folder)
         if stored.behind:
+            if report_waits(folder, stored.state):
+                put_staged(folder / REPORT_FILE)
             remove_unfinished(folder)
             replace_file(folder / PLAN_FILE, dump(stored.plan))
     return stored

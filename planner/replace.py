@@ -10,7 +10,8 @@ import sys
 from pathlib import Path
 
 __all__ = [
-    "exchange", "is_unfinished", "link_others", "partial_path", "remove_leftovers", "remove_unfinished", "replace_file",
+    "exchange", "is_unfinished", "link_others", "partial_path", "put_staged", "remove_leftovers", "remove_unfinished",
+    "replace_file", "stage_file", "staged_path",
 ]
 
 _AT_FDCWD = -100
@@ -57,14 +58,29 @@ def _alive(process: int) -> bool:
 
 def replace_file(path: Path, data: bytes, mode: int = 0o644) -> None:
     """Write a file beside its place and rename it there: whatever stops the program, the old or the new one, whole."""
-    fresh = path.with_name(f".{path.name}{_UNFINISHED}")
+    stage_file(path, data, mode)
+    put_staged(path)
+
+
+def staged_path(path: Path) -> Path:
+    """Where a file waits, written whole, until it takes its place."""
+    return path.with_name(f".{path.name}{_UNFINISHED}")
+
+
+def put_staged(path: Path) -> None:
+    """Rename the file that waits for this place to it."""
+    os.replace(staged_path(path), path)
+    _sync_folder(path.parent)
+
+
+def stage_file(path: Path, data: bytes, mode: int = 0o644) -> None:
+    """Write a file beside its place, where it waits for `put_staged`."""
+    fresh = staged_path(path)
     fresh.unlink(missing_ok=True)
     with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as stream:
         stream.write(data)
         stream.flush()
         os.fsync(stream.fileno())
-    os.replace(fresh, path)
-    _sync_folder(path.parent)
 
 
 def link_others(source: Path, target: Path) -> None:

@@ -66,7 +66,7 @@ def _walk(root: Path, leave_out: Path | None) -> Iterator[tuple[Path, list[str]]
     """Folders below `root` with their files, sorted; hidden folders, links and label folders left out."""
     for here, folders, names in os.walk(root, followlinks=False):
         folders[:] = sorted(f for f in folders if not f.startswith(".") and f.lower() not in _LABEL_FOLDERS
-                            and (leave_out is None or Path(here, f).absolute() != leave_out.absolute()))
+                            and (leave_out is None or Path(here, f).resolve() != leave_out.resolve()))
         yield Path(here), sorted(n for n in names if not n.startswith("."))
 
 

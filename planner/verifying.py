@@ -15,7 +15,7 @@ from typing import Any
 
 from imaging.errors import AlteredError, NotFoundError
 from planner.fold import Fold, FoldError, fold
-from planner.folder import JOURNAL_FILE, PLAN_FILE, REPORT_FILE, RUN_FILE, SOURCE_FILE, dump, hashes
+from planner.folder import JOURNAL_FILE, PLAN_FILE, REPORT_FILE, RUN_FILE, SOURCE_FILE, dump, hashes, report_waits
 from planner.journal import Entry, check_journal, parse_journal
 from planner.locking import LOCK_FILE
 from planner.replace import is_unfinished
@@ -126,12 +126,12 @@ def _plan_problems(data: bytes | None, state: Fold) -> Iterator[Problem]:
 
 def _file_problems(folder: Path, state: Fold) -> Iterator[Problem]:
     """Every other file against the hash that was recorded for it."""
-    found = hashes(folder)
+    found, unfinished = hashes(folder), report_waits(folder, state)
     for name, recorded in sorted(state.files.items()):
         if name not in found:
             if name != SOURCE_FILE:
                 yield Problem(name, f"{name} is missing")
-        elif found[name] not in (recorded if name == REPORT_FILE else recorded[-1:]):
+        elif found[name] not in recorded[-2 if unfinished and name == REPORT_FILE else -1:]:
             yield Problem(name, f"{name} was changed after it was recorded")
     for name in sorted(set(found) - set(state.files) - {JOURNAL_FILE, PLAN_FILE, LOCK_FILE}):
         if not is_unfinished(name):
@@ -216,7 +216,11 @@ def _check_version(folder: Path, plan: bytes | None, journal: bytes | None) -> N
 
 
 def _bytes_of(path: Path) -> bytes | None:
-    return path.read_bytes() if path.is_file() else None
+    """None for what is no file, or cannot be read as one."""
+    try:
+        return path.read_bytes() if path.is_file() else None
+    except OSError:
+        return None
 
 
 def verify_folder(folder: Path, public_key: str | None = None, head: str | None = None) -> Verification:

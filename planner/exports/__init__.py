@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imaging.errors import UsageError
+from planner.destination import check_writable, resolved
+from planner.folder import PLAN_FILE
 
 if TYPE_CHECKING:
     from planner.exports.standing import PlanFolder
@@ -51,7 +53,9 @@ def export_plan(plan: PlanFolder, kinds: tuple[ExportFormat, ...], out: Path) ->
     tuple of path
         What was written.
     """
-    if (out / "plan.json").exists():
-        raise UsageError("the output is a plan folder, whose files are recorded; export into another one")
+    out = resolved(out)
+    if any((place / PLAN_FILE).exists() for place in (out, *out.parents)):
+        raise UsageError("the output is or lies in a plan folder, whose files are recorded; export into another one")
+    check_writable(out)
     out.mkdir(parents=True, exist_ok=True)
     return tuple(path for kind in dict.fromkeys(kinds) for path in _writer(kind)(plan, out))

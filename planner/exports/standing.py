@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from planner.folder import read_folder
+from planner.folder import check_recorded, read_folder
 from planner.plan import WATERMARK, TargetState
 
 __all__ = ["PlanFolder", "chosen_placement", "states", "watermark"]
@@ -15,7 +15,7 @@ __all__ = ["PlanFolder", "chosen_placement", "states", "watermark"]
 
 @dataclass(frozen=True)
 class PlanFolder:
-    """A plan folder whose documents were checked.
+    """A plan folder whose documents and masks were checked.
 
     Attributes
     ----------
@@ -33,7 +33,9 @@ class PlanFolder:
     @classmethod
     def read(cls, path: Path, source: Path | None = None) -> PlanFolder:
         """Check a folder; an AlteredError when it is not the one that was written."""
-        return cls(path, read_folder(path).plan, source)
+        stored = read_folder(path)
+        check_recorded(path, stored.state)
+        return cls(path, stored.plan, source)
 
 
 def states(document: Mapping[str, Any]) -> dict[str, TargetState]:

@@ -331,3 +331,24 @@ def test_a_slab_of_too_few_slices_is_refused_as_it_is_in_dicom(axis: int, tmp_pa
     seen = inspect_path(tmp_path / "thin.nii")
     assert not seen.fit
     assert "at least 8 slices" in seen.series[0].reasons
+
+
+def test_the_hash_of_a_file_covers_place_and_scale(tmp_path: Path) -> None:
+    def moved(image: nib.Nifti1Image) -> None:
+        affine = AFFINE.copy()
+        affine[2, 3] += 1.0
+        image.set_sform(affine, 1)
+        image.set_qform(affine, 1)
+
+    def mirrored(image: nib.Nifti1Image) -> None:
+        affine = np.diag([-1.0, 1, 1, 1]) @ AFFINE
+        image.set_sform(affine, 1)
+        image.set_qform(affine, 1)
+
+    changes = (lambda _: None, moved, mirrored, lambda i: i.header.set_slope_inter(1.0, 1.0),
+               lambda i: i.header.set_slope_inter(1.001, 0.0))
+    found = [read_image_file(write_nifti(tmp_path / f"{n}.nii", change)).identity.sha256
+             for n, change in enumerate(changes)]
+    assert len(set(found)) == len(changes)
+    packed = read_image_file(write_nifti(tmp_path / "same.nii.gz")).identity.sha256
+    assert packed == found[0]

@@ -11,11 +11,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import SimpleITK as sitk
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from typer.testing import CliRunner
 
 from imaging.errors import AlteredError, UsageError
+from planner import record as record_module
 from planner.cli import app
 from planner.exit_codes import ExitCode
 from planner.fold import fold
@@ -249,3 +251,54 @@ def test_the_command_line_reviews_and_verifies(folder: Path, keys: tuple[Path, P
     bad = run(app, ["verify", str(folder)])
     assert bad.exit_code == ExitCode.ALTERED
     assert "ALTERED: run.json" in bad.output
+
+
+def test_an_older_report_put_back_is_found(folder: Path) -> None:
+    review = Review.open(folder, volume=False, clock=clock)
+    review.approve(LEFT, "A. Reader", "physician", "LEFT")
+    review.draw_report()
+    approved = (folder / "report.html").read_bytes()
+    review.reject(LEFT, "B. Reader", "wrong level")
+    review.draw_report()
+    assert not verify_folder(folder).altered
+    (folder / "report.html").write_bytes(approved)
+    assert [p.file for p in verify_folder(folder).problems] == ["report.html"]
+
+
+@pytest.mark.parametrize("at", ["put_staged", "replace_file"])
+def test_a_report_whose_saving_was_killed_is_finished(at: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed after the journal named the new report, or after the report was put in place but for ``plan.json``."""
+    review = Review.open(folder, volume=False, clock=clock)
+    review.approve(LEFT, "A. Reader", "physician", "LEFT")
+    real = record_module.replace_file
+
+    def kill(path: Path, *_: object) -> None:
+        if at == "put_staged" or path.name == "plan.json":
+            raise KeyboardInterrupt
+        real(path, *_)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(record_module, at, kill)
+        with pytest.raises(KeyboardInterrupt):
+            review.draw_report()
+    assert ("APPROVED by" in (folder / "report.html").read_text()) == (at == "replace_file")
+    assert not verify_folder(folder).altered
+    Review.open(folder, volume=False)
+    assert "APPROVED by" in (folder / "report.html").read_text()
+    found = verify_folder(folder)
+    assert not found.altered
+    assert not any("draw it again" in note or "not written yet" in note for note in found.notes)
+
+
+@pytest.mark.parametrize("name", ["labels.nii.gz", "body.nii.gz", "structures/canal.nii.gz"])
+def test_nothing_is_approved_drawn_or_exported_over_a_changed_mask(name: str, folder: Path, tmp_path: Path) -> None:
+    mask = sitk.ReadImage(str(folder / name))
+    sitk.WriteImage(mask * 0, str(folder / name), True, 1)
+    before = (folder / "journal.jsonl").read_bytes()
+    for command in (["approve", LEFT, "--side", "left", "--who", "A"], ["report"],
+                    ["export", "--to", "csv", "--out", str(tmp_path / "out")]):
+        result = CliRunner().invoke(app, [command[0], str(folder), *command[1:]])
+        assert result.exit_code == ExitCode.ALTERED, result.output
+        assert f"{name} in 'case' was changed" in result.output
+    assert (folder / "journal.jsonl").read_bytes() == before
+    assert not (tmp_path / "out").exists()
