@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from imaging.errors import UsageError
 from planner.destination import check_writable, resolved
-from planner.folder import PLAN_FILE
 
 if TYPE_CHECKING:
     from planner.exports.standing import PlanFolder
@@ -53,6 +52,8 @@ def export_plan(plan: PlanFolder, kinds: tuple[ExportFormat, ...], out: Path) ->
     tuple of path
         What was written.
     """
+    from planner.folder import PLAN_FILE
+
     out = resolved(out)
     if any((place / PLAN_FILE).exists() for place in (out, *out.parents)):
         raise UsageError("the output is or lies in a plan folder, whose files are recorded; export into another one")
