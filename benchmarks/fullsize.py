@@ -4,13 +4,15 @@
 full-resolution size (six stages of 32 to 320 features, two convolutions each, patches of 128 voxels cubed), one input
 channel, 26 classes. Its weights are random: time does not depend on them. A few patches are timed and multiplied by the
 number of patches that a sliding window with half overlap needs at 1.5 mm; test-time mirroring, which multiplies it by
-eight, and resampling are left out. Both run on the same cores in the same run.
+eight, and resampling are left out. Both run on the same cores in the same run. Where other work shares them, compare
+processor time: all threads together, on two free cores at least half of it by the clock.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import resource
 import time
 from dataclasses import dataclass, field
 
@@ -86,24 +88,29 @@ def main() -> None:
     parser.add_argument("--patches", type=int, default=2)
     arguments = parser.parse_args()
     outcome = run(arguments.scan)
-    started = time.perf_counter()
+    started, busy = time.perf_counter(), time.process_time()
     build_spine(outcome.segmentation, outcome.volume)
-    landmarks = time.perf_counter() - started
+    landmarks, landmarks_busy = time.perf_counter() - started, time.process_time() - busy
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
     model = full_size_graph().SerializeToString()
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     patch = np.random.default_rng(0).normal(size=(1, 1, PATCH, PATCH, PATCH)).astype(np.float32)
-    times = []
+    times, busy_times = [], []
     for _ in range(arguments.patches):
-        started = time.perf_counter()
+        started, busy = time.perf_counter(), time.process_time()
         session.run(None, {"x": patch})
         times.append(time.perf_counter() - started)
-    count, mine = patches_of(outcome.volume), outcome.seconds + landmarks
-    print(f"{arguments.scan} on {os.cpu_count()} cores: the built-in engine {outcome.seconds:.1f} s, frames, landmarks "
-          f"and structures {landmarks:.1f} s")
-    print(f"full-size nnU-Net graph, {len(model) / 1e6:.0f} MB of random weights: {min(times):.1f} s a patch (best of "
-          f"{arguments.patches}), {count} patches, so about {min(times) * count:.0f} s (extrapolated)")
-    print(f"ratio: {min(times) * count / mine:.0f} times as long as nerveplan's segmentation and landmarks together")
+        busy_times.append(time.process_time() - busy)
+    count, mine = patches_of(outcome.volume), outcome.processor_seconds + landmarks_busy
+    print(f"{arguments.scan} on {os.cpu_count()} cores (load {os.getloadavg()[0]:.1f}): the built-in engine "
+          f"{outcome.processor_seconds:.1f} s of processor time ({outcome.seconds:.1f} by the clock), frames, "
+          f"landmarks and structures {landmarks_busy:.1f} s ({landmarks:.1f}), peak memory {peak:.2f} GB")
+    print(f"full-size nnU-Net graph, {len(model) / 1e6:.0f} MB of random weights: {min(busy_times):.1f} s of processor "
+          f"time a patch ({min(times):.1f} by the clock; best of {arguments.patches}), {count} patches, so about "
+          f"{min(busy_times) * count:.0f} s of processor time (extrapolated)")
+    print(f"ratio: {min(busy_times) * count / mine:.0f} times the processor time of nerveplan's segmentation and "
+          "landmarks together")
 
 
 if __name__ == "__main__":
