@@ -26,6 +26,7 @@ from targeting.model import (
     Target,
     confidence_word,
 )
+from targeting.needle_sets import NeedleSet, needle_sets
 
 __all__ = ["finding_entry", "level_order", "placement_document", "request_document", "to_document"]
 
@@ -144,7 +145,18 @@ def _target(target: Target) -> dict[str, Any]:
         "nerve_reasons": list(target.course.reasons),
         "confidence": confidence, "confidence_word": confidence_word(confidence).value,
         "reasons": list(target.reasons), "withheld": target.withheld, "placed_by": target.placed_by,
+        **({} if target.member is None else {"set": {
+            "id": target.member.set_id, "index": target.member.index, "count": target.member.count}}),
     }
+
+
+def _set(found: NeedleSet) -> dict[str, Any]:
+    """A set of needles as they stand now."""
+    return {"id": found.set_id, "side": found.side.value, "target_ids": list(found.target_ids),
+            "spacing_mm": [_number(v, _LENGTH_DECIMALS) for v in found.spacing_mm],
+            "shaft_gap_mm": [_number(v, _LENGTH_DECIMALS) for v in found.shaft_gap_mm],
+            "angle_deg": [_number(v, _ANGLE_DECIMALS) for v in found.angle_deg],
+            "whole": not found.broken, "broken": list(found.broken)}
 
 
 def _needle(pose: NeedlePose, assumed_position: str) -> dict[str, Any]:
@@ -281,6 +293,7 @@ def to_document(plan: Plan) -> dict[str, Any]:
     points, details = _landmarks(vertebrae)
     numbering = plan.spine.numbering
     study = plan.study
+    sets = [_set(found) for found in needle_sets(plan.proposals)]  # a plan without any is written as ever
     return {
         "schema": PLAN_SCHEMA, "coordinate_system": "LPS", "units": "mm", "banner": BANNER,
         "state": plan.state.value, "versions": {"nerveplan": plan.version, "engine": plan.spine.engine},
@@ -302,6 +315,7 @@ def to_document(plan: Plan) -> dict[str, Any]:
                              "carrier": m.carrier, "side": m.side.value, "reason": m.reason}
                             for m in plan.missing_targets],
         "proposals": [_proposal(proposal) for proposal in plan.proposals],
+        **({"sets": sets} if sets else {}),
         "reviews": [_review(plan, proposal.target.id) for proposal in plan.proposals],
         "masks": _masks(plan.spine),
     }

@@ -43,6 +43,7 @@ from targeting.model import (
     ProposalStatus,
     Rejection,
     RejectionReason,
+    SetMember,
     Target,
 )
 from targeting.targets import MissingTarget
@@ -170,7 +171,11 @@ def _target(t: Document, spine: Spine) -> Target:
                          tuple(t["nerve_reasons"]))
     return Target(t["id"], t["procedure"], nerve, t["name"], carrier, side, tuple(t["joints"]),
                   _array(t["position"], (3,)), course, _array(t["covariance_mm2"], (3, 3)), t["confidence"],
-                  tuple(t["reasons"]), t["withheld"], t["placed_by"], place=t["place"])
+                  tuple(t["reasons"]), t["withheld"], t["placed_by"], place=t["place"], member=_member(t.get("set")))
+
+
+def _member(entry: Document | None) -> SetMember | None:
+    return None if entry is None else SetMember(entry["id"], entry["index"], entry["count"])
 
 
 def _pose(n: Document) -> NeedlePose:

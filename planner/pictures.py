@@ -44,7 +44,7 @@ STRUCTURE_COLOR = {
     StructureName.CANAL: "#cc79a7", StructureName.FORAMEN_CONTENTS: "#f58fd0", StructureName.AORTA: "#d55e00",
     StructureName.VENA_CAVA: "#0072b2", StructureName.KIDNEYS: "#b07aa1", StructureName.LUNGS: "#7fd3c8",
     StructureName.BOWEL_GAS: "#9ec06b", StructureName.RIBS: "#c9b18b", StructureName.ILIAC_BONES: "#c9b18b",
-    StructureName.METAL: "#ff4d4d",
+    StructureName.METAL: "#ff4d4d", StructureName.SACRAL_FORAMINA: "#e85fb0",
 }
 NERVE_COLOR = "#f0e442"
 BONE_COLOR = "#d8cfb8"

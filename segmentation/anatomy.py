@@ -87,6 +87,7 @@ class Nerve(StrEnum):
     L3_SN = "L3 SN"
     L4_SN = "L4 SN"
     L5_SN = "L5 SN"
+    S1_SN = "S1 SN"
     L3_BVN = "L3 BVN"
     L4_BVN = "L4 BVN"
     L5_BVN = "L5 BVN"
@@ -108,6 +109,18 @@ class LandmarkName(StrEnum):
     MAMILLO_ACCESSORY_NOTCH_LEFT = "mamillo_accessory_notch_left"
     MAMILLO_ACCESSORY_NOTCH_RIGHT = "mamillo_accessory_notch_right"
     SPINOUS_TIP = "spinous_tip"
+    POSTERIOR_FORAMEN_S1_LEFT = "posterior_foramen_s1_left"
+    POSTERIOR_FORAMEN_S1_RIGHT = "posterior_foramen_s1_right"
+    POSTERIOR_FORAMEN_S2_LEFT = "posterior_foramen_s2_left"
+    POSTERIOR_FORAMEN_S2_RIGHT = "posterior_foramen_s2_right"
+    POSTERIOR_FORAMEN_S3_LEFT = "posterior_foramen_s3_left"
+    POSTERIOR_FORAMEN_S3_RIGHT = "posterior_foramen_s3_right"
+    ANTERIOR_FORAMEN_S1_LEFT = "anterior_foramen_s1_left"
+    ANTERIOR_FORAMEN_S1_RIGHT = "anterior_foramen_s1_right"
+    ANTERIOR_FORAMEN_S2_LEFT = "anterior_foramen_s2_left"
+    ANTERIOR_FORAMEN_S2_RIGHT = "anterior_foramen_s2_right"
+    ANTERIOR_FORAMEN_S3_LEFT = "anterior_foramen_s3_left"
+    ANTERIOR_FORAMEN_S3_RIGHT = "anterior_foramen_s3_right"
 
 
 class StructureName(StrEnum):
@@ -115,6 +128,7 @@ class StructureName(StrEnum):
 
     CANAL = "canal"
     FORAMEN_CONTENTS = "foramen_contents"
+    SACRAL_FORAMINA = "sacral_foramina"
     AORTA = "aorta"
     VENA_CAVA = "vena_cava"
     KIDNEYS = "kidneys"

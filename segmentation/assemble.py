@@ -25,6 +25,14 @@ from segmentation.landmarks import BoneLandmarks, Cortex, find_presacral, find_s
 from segmentation.nerves import ala_course, carried_nerve, medial_branch_course
 from segmentation.population import neighbour_turns, shape_findings, unusual_sizes
 from segmentation.quality import Quality, judge_bone
+from segmentation.sacral_foramina import SacralForamina, find_sacral_foramina
+from segmentation.sacral_openings import (
+    foramen_findings,
+    foramina_structure,
+    opened,
+    with_foramina,
+    with_sacral_canal,
+)
 from segmentation.spine import (
     NerveCourse,
     Segmentation,
@@ -76,10 +84,14 @@ def build_spine(segmentation: Segmentation, volume: Volume | None = None, body: 
         segmentation = replace(segmentation, labels=completed_labels(segmentation, bones, volume))
         bones = fitted_bones(segmentation, bones)
     bones = _with_points(segmentation, bones, progress, volume)
+    foramina = _sacral_foramina(bones, volume)
+    if foramina is not None:
+        bones = [with_foramina(bone, foramina) if bone.name == Level.S1 else bone for bone in bones]
+        segmentation = opened(segmentation, foramina)
     progress("nerve courses", 0.7)
     nerves = _nerves(segmentation, bones)
     progress("structures", 0.75)
-    structures = _structures(segmentation, bones, volume, body)
+    structures = _structures(segmentation, bones, volume, body, foramina)
     vertebrae = tuple(_vertebra(segmentation, bone) for bone in bones)
     unusual = unusual_sizes(vertebrae, _volumes(bones))
     turns = neighbour_turns(vertebrae)
@@ -87,7 +99,8 @@ def build_spine(segmentation: Segmentation, volume: Volume | None = None, body: 
     vertebrae = tuple(replace(v, quality=quality[v.name].value) for v in vertebrae)
     findings = (*segmentation.findings, *_bone_findings(bones), *shape_findings(vertebrae, _volumes(bones)),
                 *_quality_findings(quality),
-                *_nerve_findings(segmentation, bones), *_structure_findings(segmentation, structures),
+                *_nerve_findings(segmentation, bones), *foramen_findings(foramina),
+                *_structure_findings(segmentation, structures),
                 *_metal_findings(segmentation.grid, structures[StructureName.METAL], bones))
     progress("spine", 1.0)
     return Spine(segmentation.grid, segmentation.labels, segmentation.numbering, vertebrae, nerves, structures, body,
@@ -124,6 +137,18 @@ def _points(bone: Bone, fit: FrameFit, upright: Array | None, joined: Sequence[S
     return find_presacral(fit, bone.name, bone.name in _THORACIC_LEVELS, joined, cortex)
 
 
+def _sacral_foramina(bones: Sequence[Bone], volume: Volume | None) -> SacralForamina | None:
+    """The foramina of a sacrum that has a frame."""
+    sacrum = next((bone for bone in bones if bone.name == Level.S1), None)
+    if sacrum is None or sacrum.fit is None or sacrum.fit.frame is None:
+        return None
+    try:
+        return find_sacral_foramina(sacrum.fit, None if volume is None or volume.modality != "CT" else Cortex(volume))
+    except BAD_SHAPE as error:
+        logger.warning("no sacral foramina: %s", error)
+        return None
+
+
 def _vertebra(segmentation: Segmentation, bone: Bone) -> Vertebra:
     name, fit = bone.name, bone.fit
     return Vertebra(
@@ -158,11 +183,13 @@ def _nerves(segmentation: Segmentation, bones: Sequence[Bone]) -> tuple[NerveCou
 
 
 def _structures(segmentation: Segmentation, bones: Sequence[Bone], volume: Volume | None,
-                body: NDArray[np.bool_] | None) -> dict[StructureName, Structure]:
-    known = segmentation.structures
-    found: dict[StructureName, Structure] = {}
-    if known.get(StructureName.CANAL) is None or known[StructureName.CANAL].mask is None:
-        found[StructureName.CANAL] = _canal(segmentation, bones)
+                body: NDArray[np.bool_] | None, foramina: SacralForamina | None) -> dict[StructureName, Structure]:
+    known = dict(segmentation.structures)
+    own = known.get(StructureName.CANAL)
+    canal = _canal(segmentation, bones) if own is None or own.mask is None else own
+    known[StructureName.CANAL] = canal if foramina is None else with_sacral_canal(canal, foramina, segmentation.grid)
+    found: dict[StructureName, Structure] = {
+        StructureName.SACRAL_FORAMINA: foramina_structure(foramina, segmentation.grid)}
     found[StructureName.FORAMEN_CONTENTS] = _foramina(segmentation, bones)
     found[StructureName.METAL] = metal_structure(volume)
     found.update(air_structures(volume, body, known.get(StructureName.LUNGS)))

@@ -128,6 +128,15 @@ class FrameBlock:
         """mm between lattice points."""
         return float(self.lateral[1] - self.lateral[0])
 
+    @property
+    def grid(self) -> Grid:
+        """The lattice in the world; index order (superior, posterior, left)."""
+        affine = np.eye(4)
+        affine[:3, :3] = self.frame.matrix.T * self.step
+        affine[:3, 3] = self.frame.from_local([self.lateral[0], self.posterior[0], self.superior[0]])
+        z, y, x = self.distance.shape
+        return Grid((z, y, x), affine)
+
     def on_side(self, side: Side) -> FrameBlock:
         """The same block with its lateral axis growing away from the midline on `side`."""
         if side is Side.LEFT:

@@ -208,6 +208,11 @@ def _check_region(scene: Scene, batch: Batch) -> None:
         batch.reject(left, Limit(RejectionReason.BONE_ON_PATH, scene.radius - rule.bone_overlap.value,
                                  "the end of the needle lies {miss:.1f} mm too deep in bone{best}", True),
                      region.bone_gap(batch.tips[left], batch.directions[left], rule.zone.value))
+    if region.standing is not None:
+        left = batch.left()
+        batch.reject(left, Limit(RejectionReason.ANGLE_BAND, region.standing.limit_deg,
+                                 "the needle stands {value:.0f} degrees off the perpendicular to the bone{best}, "
+                                 "{bound:.0f} allowed"), region.standing.angles(batch.directions[left]))
     if region.corridor is not None:
         left = batch.left()
         walls = region.corridor.margins(batch.tips[left], batch.directions[left], scene.longest_path) - scene.radius

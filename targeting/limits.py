@@ -19,7 +19,8 @@ from targeting.model import Rejection, RejectionReason
 __all__ = ["BOUND_ROUNDING", "Limit", "margin_limit", "structure_words"]
 
 Array = NDArray[np.float64]
-_WORDS = {StructureName.FORAMEN_CONTENTS: "the exiting nerve in the foramen", StructureName.VENA_CAVA: "the vena cava",
+_WORDS = {StructureName.FORAMEN_CONTENTS: "the exiting nerve in the foramen",
+          StructureName.SACRAL_FORAMINA: "a sacral foramen", StructureName.VENA_CAVA: "the vena cava",
           StructureName.BOWEL_GAS: "the bowel", StructureName.ILIAC_BONES: "the iliac bone"}
 _DECIMALS = re.compile(r":\.(\d)f")
 _MORE_DECIMALS = 2

@@ -17,7 +17,7 @@ from targeting.region import TipRegion
 __all__ = [
     "CapturePoint", "ConfidenceWord", "Evaluation", "LesionEffect", "LesionSetting", "MarginCurve", "MissingTarget",
     "Needle", "NeedlePose", "Placement", "PlacementKind", "Proposal", "ProposalStatus", "Rejection",
-    "RejectionReason", "Target", "TargetList", "confidence_word",
+    "RejectionReason", "SetMember", "Target", "TargetList", "confidence_word",
 ]
 
 Array = NDArray[np.float64]
@@ -108,6 +108,23 @@ class Needle:
         return self.length_mm
 
 
+@dataclass(frozen=True)
+class SetMember:
+    """Which needle of a set a target is.
+
+    Attributes
+    ----------
+    set_id : str
+        The same for every target of the set.
+    index, count : int
+        Place in the set, from 1, and how many it has.
+    """
+
+    set_id: str
+    index: int
+    count: int
+
+
 @dataclass(frozen=True, eq=False)
 class Target:
     """Where a needle's tip or active tip belongs.
@@ -137,6 +154,8 @@ class Target:
         The space the tip must end in; None where it must end on bone or along a nerve.
     place : str
         Where on which bone, in words; empty for the transverse process or the ala.
+    member : SetMember or None
+        The set of needles it belongs to; each needle of a set is a target of its own.
     """
 
     id: str
@@ -155,6 +174,7 @@ class Target:
     placed_by: str = ""
     region: TipRegion | None = None
     place: str = ""
+    member: SetMember | None = None
 
     @property
     def aim(self) -> Nerve | str | None:

@@ -17,6 +17,7 @@ from targeting.blocked import blocked_by, unseen_on_open_path
 from targeting.clearance import ClearanceMeter
 from targeting.fields import PathFields, build_fields, crossed_by
 from targeting.model import Placement, Proposal, ProposalStatus, Rejection, RejectionReason, Target
+from targeting.needle_sets import keep_sets
 from targeting.placing import make_placement
 from targeting.procedures import Procedure
 from targeting.procedures.sites import BodyRule
@@ -137,4 +138,4 @@ def propose(spine: Spine, targets: Sequence[Target], procedure: Procedure,
             out.append(answers[target.id])
         _log.info("%s: %s, %d placements", target.id, out[-1].status.value, len(out[-1].placements))
     say("placements proposed", 1.0)
-    return tuple(out)
+    return keep_sets(out)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from targeting.assess import Batch, measure_path, robustness
 from targeting.procedures import ProcedureKind
+from targeting.region import Standing
 from targeting.scene import Scene
 
 __all__ = ["Scores", "beats", "differs", "score"]
@@ -30,6 +31,11 @@ def _angle_comfort(scene: Scene, oblique: Array, tilt: Array) -> tuple[Array, ND
     return np.exp(-0.5 * (off / scene.procedure.search.angle_scale.value)**2), usual
 
 
+def _uprightness(scene: Scene, standing: Standing, directions: Array) -> Array:
+    """1 at right angles to the bone, falling off around it: there the perpendicular is the preferred angle."""
+    return np.asarray(np.exp(-0.5 * (standing.angles(directions) / scene.procedure.search.angle_scale.value)**2))
+
+
 def score(scene: Scene, batch: Batch, which: NDArray[np.intp], *,
           granted: tuple[str, ...] = ()) -> tuple[Array, Scores]:
     """(m,) weighted score and each objective of some needles.
@@ -47,6 +53,8 @@ def score(scene: Scene, batch: Batch, which: NDArray[np.intp], *,
     procedure = scene.procedure
     longest = procedure.stock[-1].shaft_mm
     comfort, usual = _angle_comfort(scene, batch.oblique[which], batch.tilt[which])
+    if scene.target.region is not None and scene.target.region.standing is not None:
+        comfort = _uprightness(scene, scene.target.region.standing, batch.directions[which])
     saturation = procedure.search.clearance_saturation.value
     best = np.ones(len(which))
     scores: Scores = {
@@ -55,7 +63,7 @@ def score(scene: Scene, batch: Batch, which: NDArray[np.intp], *,
         "angle": comfort,
         "length": np.clip(1.0 - batch.lengths[which] / longest, 0.0, 1.0),
     }
-    if procedure.kind is ProcedureKind.RF:
+    if procedure.kind is ProcedureKind.RF and scene.target.region is None:
         rule, found = scene.electrode, batch.electrode
         if scene.has_course:
             scores["captured"] = np.clip(found["captured"][which] / rule.captured_goal.value, 0.0, 1.0)

@@ -13,22 +13,13 @@ from imaging.geometry import Side, VertebralFrame, to_index
 from imaging.volume import Grid
 from segmentation.shape import FrameBlock
 
-__all__ = ["Corridor", "TipRegion", "block_grid", "spread", "tip_region"]
+__all__ = ["Corridor", "Standing", "TipRegion", "spread", "tip_region"]
 
 Array = NDArray[np.float64]
 Field = NDArray[np.float32]
 #: A tip is inside when all eight lattice points about it are: the interpolated distance is then zero.
 _INSIDE_MM = 1e-3
 _PATH_STEP_MM = 0.5
-
-
-def block_grid(block: FrameBlock) -> Grid:
-    """The lattice of a frame's block; index order (superior, posterior, left)."""
-    affine = np.eye(4)
-    affine[:3, :3] = block.frame.matrix.T * block.step
-    affine[:3, 3] = block.frame.from_local([block.lateral[0], block.posterior[0], block.superior[0]])
-    z, y, x = block.distance.shape
-    return Grid((z, y, x), affine)
 
 
 def _sample(field: Field, grid: Grid, points: Array, outside: float) -> Array:
@@ -93,6 +84,26 @@ class Corridor:
 
 
 @dataclass(frozen=True, eq=False)
+class Standing:
+    """How a needle must stand on the bone.
+
+    Attributes
+    ----------
+    normal : (3,) unit LPS
+        Away from the bone.
+    limit_deg : float
+        Largest angle of the needle to it.
+    """
+
+    normal: Array
+    limit_deg: float
+
+    def angles(self, directions: Array) -> Array:
+        """(n,) degrees between (n, 3) unit directions, entry to tip, and the perpendicular."""
+        return np.asarray(np.degrees(np.arccos(np.clip(-(directions @ self.normal), -1.0, 1.0))))
+
+
+@dataclass(frozen=True, eq=False)
 class TipRegion:
     """The places a tip may end in.
 
@@ -112,6 +123,8 @@ class TipRegion:
         What the region is, for a sentence.
     corridor : Corridor or None
         The bony way to it.
+    standing : Standing or None
+        How the needle must stand on the bone there.
     """
 
     grid: Grid
@@ -121,6 +134,7 @@ class TipRegion:
     places: tuple[str, ...]
     words: str
     corridor: Corridor | None = None
+    standing: Standing | None = None
 
     def excess(self, tips: Array) -> Array:
         """(n,) mm by which (n, 3) tips lie outside; 0 inside."""
@@ -191,7 +205,7 @@ def tip_region(block: FrameBlock, side: Side, parts: Sequence[tuple[str, NDArray
         places += [name] * len(chosen)
     points = np.concatenate(aims)
     order = _outward(points, best)
-    return TipRegion(block_grid(block), outside, bones, block.frame.from_side(points[order], side),
+    return TipRegion(block.grid, outside, bones, block.frame.from_side(points[order], side),
                      tuple(places[n] for n in order), words, corridor)
 
 

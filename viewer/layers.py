@@ -30,7 +30,7 @@ _NERVE_MM = 0.9
 _LIGHT = np.array([0.3, 0.8, 0.5])
 _TIP_COLOR = "#ffffff"
 #: Drawn as finely as the vertebrae.
-_NEAR = (StructureName.CANAL, StructureName.FORAMEN_CONTENTS)
+_NEAR = (StructureName.CANAL, StructureName.FORAMEN_CONTENTS, StructureName.SACRAL_FORAMINA)
 _BONES = (StructureName.RIBS, StructureName.ILIAC_BONES)
 
 

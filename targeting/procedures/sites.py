@@ -8,7 +8,10 @@ from enum import StrEnum
 from segmentation.anatomy import Nerve
 from targeting.constants import Constant, Interval
 
-__all__ = ["SITE_RULES", "SUPERIOR_NERVES", "BodyRule", "FacetRule", "ForamenRule", "Quadrant", "Site", "SiteRule"]
+__all__ = [
+    "SITE_RULES", "SUPERIOR_NERVES", "BodyRule", "FacetRule", "ForamenRule", "PalisadeRule", "Quadrant",
+    "SacralForamenRule", "SacralRule", "Site", "SiteRule",
+]
 
 
 class Site(StrEnum):
@@ -18,6 +21,8 @@ class Site(StrEnum):
     FACET_JOINT = "facet_joint"
     FORAMEN = "foramen"
     VERTEBRAL_BODY = "vertebral_body"
+    SACRAL_FORAMEN = "sacral_foramen"
+    SACRAL_ROW = "sacral_row"
 
 
 class Quadrant(StrEnum):
@@ -163,5 +168,87 @@ class ForamenRule(SiteRule):
     modelled: Constant
 
 
+@dataclass(frozen=True)
+class SacralRule(SiteRule):
+    """What a posterior sacral foramen is taken to be where a needle is aimed beside it or into it.
+
+    Attributes
+    ----------
+    look_depth, open_share : Constant
+        Its opening is where at least this share of the sacrum's first `look_depth` mm under the dorsal surface is soft.
+    reach : Constant
+        The opening lies within this distance of its middle, mm.
+    """
+
+    look_depth: Constant
+    open_share: Constant
+    reach: Constant
+
+
+@dataclass(frozen=True)
+class SacralForamenRule(SacralRule):
+    """Where a tip may end in a posterior sacral foramen.
+
+    Attributes
+    ----------
+    depth : Interval
+        Under the dorsal surface, mm.
+    front_gap : Constant
+        Least distance to the plane of the anterior opening, mm.
+    lateral, superior : Constant
+        Not farther medial and not farther caudal of the opening's middle than this, mm.
+    free, off_bone : Constant
+        At least, and at most, this far from bone, mm.
+    unseen : Constant
+        Confidence of a place beside a nerve that is not seen.
+    """
+
+    depth: Interval
+    front_gap: Constant
+    lateral: Constant
+    superior: Constant
+    free: Constant
+    off_bone: Constant
+    unseen: Constant
+
+
+@dataclass(frozen=True)
+class PalisadeRule(SacralRule):
+    """Where the tips of a row beside the posterior sacral foramina may end, and how its needles stand to each other.
+
+    Attributes
+    ----------
+    beside, beside_goal : Interval, Constant
+        Distance from the openings' rims, lateral, mm.
+    spacing, spacing_most : Interval, Constant
+        Distance from tip to tip, mm, and the largest from station to station along the row.
+    along, on_bone : Constant, Interval
+        A tip lies within `along` of its station along the row, and this far off the bone, mm.
+    least_radius : Constant
+        The rim lies at least this far lateral of an opening's middle, mm.
+    rise : Constant
+        The bone beside a foramen does not stand farther than this behind the rim: higher it is the iliac bone, mm.
+    off_perpendicular : Constant
+        Largest angle of a needle to the bone's normal, degrees.
+    shaft_gap : Constant
+        Least distance between the surfaces of two needles, mm.
+    parallel : Constant
+        Largest angle between neighbours, degrees.
+    """
+
+    beside: Interval
+    beside_goal: Constant
+    spacing: Interval
+    spacing_most: Constant
+    along: Constant
+    on_bone: Interval
+    least_radius: Constant
+    rise: Constant
+    off_perpendicular: Constant
+    shaft_gap: Constant
+    parallel: Constant
+
+
 SITE_RULES: dict[Site, type[SiteRule]] = {
-    Site.FACET_JOINT: FacetRule, Site.FORAMEN: ForamenRule, Site.VERTEBRAL_BODY: BodyRule}
+    Site.FACET_JOINT: FacetRule, Site.FORAMEN: ForamenRule, Site.VERTEBRAL_BODY: BodyRule,
+    Site.SACRAL_FORAMEN: SacralForamenRule, Site.SACRAL_ROW: PalisadeRule}

@@ -16,7 +16,7 @@ from segmentation.spine import Vertebra
 from targeting.model import Target
 from targeting.procedures import Procedure
 from targeting.procedures.sites import BodyRule
-from targeting.region import Corridor, block_grid, tip_region
+from targeting.region import Corridor, tip_region
 from targeting.sites.common import Anatomy, Doubt, NoSite, site_target
 
 __all__ = ["BodySpace", "body_space", "body_target", "pedicle_of"]
@@ -140,7 +140,7 @@ def _corridor(space: BodySpace, pedicle: Pedicle, side: Side, rule: BodyRule) ->
     inside = block.distance < 0
     medial = _reach(inside, 2, -1 if side is Side.LEFT else 1, block.step)
     inferior = _reach(inside, 0, -1, block.step)
-    return Corridor(block_grid(block), medial, inferior, np.ascontiguousarray(-block.distance), rule.cortex.value,
+    return Corridor(block.grid, medial, inferior, np.ascontiguousarray(-block.distance), rule.cortex.value,
                     block.frame, 0.0, float(pedicle.center[1]) + rule.pedicle_behind.value)
 
 

@@ -20,7 +20,7 @@ from segmentation.spine import Vertebra
 from targeting.model import Target
 from targeting.procedures import Procedure
 from targeting.procedures.sites import ForamenRule, Quadrant
-from targeting.region import block_grid, tip_region
+from targeting.region import tip_region
 from targeting.sites.body import pedicle_of
 from targeting.sites.common import Anatomy, Doubt, NoSite, flip_to_left, site_target
 
@@ -180,7 +180,7 @@ def _from_nerve(anatomy: Anatomy, block: FrameBlock) -> NDArray[np.float32]:
     structure = anatomy.spine.structures.get(StructureName.FORAMEN_CONTENTS)
     if structure is None or structure.mask is None:
         raise NoSite("the spinal nerve in the foramen was not computed")
-    grid = block_grid(block)
+    grid = block.grid
     index = np.stack(np.meshgrid(*(np.arange(n) for n in grid.shape), indexing="ij"), axis=-1)[..., ::-1]
     spine = anatomy.spine
     at = np.rint(to_index(spine.grid, to_world(grid, index.reshape(-1, 3)))).astype(int)

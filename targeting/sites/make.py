@@ -17,9 +17,13 @@ from targeting.sites.body import body_target
 from targeting.sites.common import Anatomy, NoSite
 from targeting.sites.facet import bones_of_joint, facet_target
 from targeting.sites.foramen import foramen_target
+from targeting.sites.palisade import palisade_targets
+from targeting.sites.sacral_foramen import sacral_foramen_target
 
 __all__ = ["make_site_targets"]
 
+_ONE_NEEDLE = {Site.VERTEBRAL_BODY: body_target, Site.FORAMEN: foramen_target,
+               Site.SACRAL_FORAMEN: sacral_foramen_target}
 _UNNAMED = "the levels could not be named, only counted from the lowest seen"
 
 
@@ -30,18 +34,21 @@ class _Place:
     nerve: Nerve | None
     name: str
     carrier: str
-    make: Callable[[Anatomy, Side], Target]
+    make: Callable[[Anatomy, Side], Sequence[Target]]
 
 
 def _joint_place(procedure: Procedure, joint: str) -> _Place:
     return _Place(None, f"{joint} joint", bones_of_joint(joint)[1],
-                  lambda anatomy, side: facet_target(anatomy, procedure, joint, side))
+                  lambda anatomy, side: (facet_target(anatomy, procedure, joint, side),))
 
 
 def _nerve_place(procedure: Procedure, nerve: Nerve) -> _Place:
-    make = body_target if procedure.site is Site.VERTEBRAL_BODY else foramen_target
-    return _Place(nerve, nerve.value, carrier_of(nerve).value,
-                  lambda anatomy, side: make(anatomy, procedure, nerve, side))
+    carrier = carrier_of(nerve).value
+    if procedure.site is Site.SACRAL_ROW:
+        return _Place(nerve, nerve.value, carrier,
+                      lambda anatomy, side: palisade_targets(anatomy, procedure, nerve, side))
+    make = _ONE_NEEDLE[procedure.site]
+    return _Place(nerve, nerve.value, carrier, lambda anatomy, side: (make(anatomy, procedure, nerve, side),))
 
 
 def _places(procedure: Procedure, nerves: Sequence[Nerve] | None, joints: Sequence[str] | None) -> list[_Place]:
@@ -71,7 +78,7 @@ def make_site_targets(spine: Spine, procedure: Procedure, nerves: Sequence[Nerve
             try:
                 if spine.numbering.status is not NumberingStatus.NAMED:
                     raise NoSite(_UNNAMED)
-                targets.append(place.make(anatomy, side))
+                targets += place.make(anatomy, side)
             except NoSite as reason:
                 missing.append(MissingTarget(place.nerve, place.name, side, place.carrier, str(reason)))
     return TargetList(tuple(targets), tuple(missing))
