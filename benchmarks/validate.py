@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,7 @@ LABEL_MAPS = {
     "s0004": "totalsegmentator", "s0012": "totalsegmentator", "s0327": "totalsegmentator", "s0328": "totalsegmentator",
     "verse004": "verse", "verse010": "verse", "verse014": "verse",
 }
-#: Procedures beside the main job's, and how many targets each has on both sides.
+#: Procedures beside the main job's, and how many targets each has on both sides; all needles of a set count as one.
 PROCEDURES = {
     "lumbar-medial-branch-rf": 12,
     "lumbar-medial-branch-rf-parasagittal": 12,
@@ -41,6 +43,9 @@ PROCEDURES = {
     "lumbar-transforaminal-posteroinferior": 12,
     "lumbar-transforaminal-subpedicular": 4,
     "basivertebral-nerve-ablation": 8,
+    "s1-transforaminal": 2,
+    "sacral-lateral-branch-palisade": 2,
+    "sacral-lateral-branch-palisade-short-tip": 2,
 }
 
 
@@ -107,10 +112,26 @@ def procedures() -> Iterator[Check]:
         for scan in ("s0015", "s0028", "phantom"):
             out, said = _again(scan, procedure)
             plan = read_json(out / "plan.json")
-            listed, missing = len(plan["targets"]), plan["missing_targets"]
+            listed, missing = len({(t["name"], t["side"]) for t in plan["targets"]}), plan["missing_targets"]
             yield Check(f"{scan} {procedure}: every target asked for is listed, or missing with its reason",
                         listed + len(missing) == asked and all(m["reason"] for m in missing), said)
             yield _faults(f"{scan} {procedure}", score("check_paths.py", out))
+            if any("set" in t for t in plan["targets"]):
+                yield _sets(f"{scan} {procedure}", plan)
+
+
+def _sets(name: str, plan: Any) -> Check:
+    """A set of needles is whole, with every needle placed and tips 8 to 12 mm apart, or none of it is offered."""
+    good, said = True, []
+    placed = {p["target_id"]: p["placements"] for p in plan["proposals"]}
+    for one in plan["sets"]:
+        tips = [placed[t][0]["needles"][0]["tip"] for t in one["target_ids"] if placed[t]]
+        gaps = [math.dist(a, b) for a, b in pairwise(tips)]
+        whole = len(tips) == len(one["target_ids"]) and all(7.99 <= g <= 12.01 for g in gaps)
+        good &= one["whole"] == whole and (whole or not tips)
+        said.append(f"{one['side']}: " + (f"{len(tips)} needles, tips {min(gaps):.1f} to {max(gaps):.1f} mm apart"
+                                          if whole else "not offered"))
+    return Check(f"{name}: a set is whole or not offered at all", good, "; ".join(said))
 
 
 def engine() -> Iterator[Check]:

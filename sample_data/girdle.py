@@ -13,7 +13,7 @@ from .implicit import Array, Rod, Vec, difference, union
 from .layout import SIDES, Layout, Pose
 from .vertebra import Body, Bone, facet_rods, pedicle_rod, superior_articular
 
-__all__ = ["RodChain", "build_hip", "build_ribs", "build_sacrum", "sacral_canal"]
+__all__ = ["RodChain", "build_hip", "build_ribs", "build_sacrum", "foramen_axis", "sacral_canal"]
 
 _SACRAL_CURVE: tuple[Vec, ...] = (
     (0.0, -13.0, -13.0),
@@ -132,13 +132,24 @@ def sacral_canal(layout: Layout) -> tuple[Rod, ...]:
     )
 
 
+_FORAMINA = {"S1": (23.5, -22.0, 4.6), "S2": (20.0, -43.0, 4.0), "S3": (16.5, -63.0, 3.4)}
+"""Lateral place, height and half-width of each segment's foramina, mm in the S1 frame."""
+
+
+def foramen_axis(segment: str, side: str) -> tuple[Vec, Vec]:
+    """Front and back end of the axis of a sacral foramen's tunnel, mm in the S1 frame; it runs beyond the bone."""
+    lateral, height, _ = _FORAMINA[segment]
+    sign = SIDES[side]
+    return (sign * (lateral + 2.0), -36.0, height - 2.0), (sign * (lateral - 1.0), 30.0, height - 2.0)
+
+
 def _foramina() -> list[Rod]:
     """Front-to-back tunnels that open as the anterior and posterior sacral foramina."""
     up = (0.0, 0.0, 1.0)
     rods: list[Rod] = []
-    for sign in SIDES.values():
-        for lateral, height, size in ((23.5, -22.0, 4.6), (20.0, -43.0, 4.0), (16.5, -63.0, 3.4)):
-            front, back = (sign * (lateral + 2.0), -36.0, height - 2.0), (sign * (lateral - 1.0), 30.0, height - 2.0)
+    for side, sign in SIDES.items():
+        for segment, (lateral, height, size) in _FORAMINA.items():
+            front, back = foramen_axis(segment, side)
             rods.append(Rod(front, back, (size + 1.0, size + 1.0), (size * 0.7, size * 0.62), up, blend=2.0))
             inner = (sign * 9.0, 4.0, height + 3.0)
             outer = (sign * lateral, 0.0, height - 2.0)
