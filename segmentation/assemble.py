@@ -187,9 +187,9 @@ def _structures(segmentation: Segmentation, bones: Sequence[Bone], volume: Volum
     known = dict(segmentation.structures)
     own = known.get(StructureName.CANAL)
     canal = _canal(segmentation, bones) if own is None or own.mask is None else own
-    known[StructureName.CANAL] = canal if foramina is None else with_sacral_canal(canal, foramina, segmentation.grid)
+    known[StructureName.CANAL] = canal if foramina is None else with_sacral_canal(canal, foramina, segmentation)
     found: dict[StructureName, Structure] = {
-        StructureName.SACRAL_FORAMINA: foramina_structure(foramina, segmentation.grid)}
+        StructureName.SACRAL_FORAMINA: foramina_structure(foramina, segmentation)}
     found[StructureName.FORAMEN_CONTENTS] = _foramina(segmentation, bones)
     found[StructureName.METAL] = metal_structure(volume)
     found.update(air_structures(volume, body, known.get(StructureName.LUNGS)))

@@ -9,7 +9,6 @@ import numpy as np
 
 from imaging.findings import Finding, FindingCode, Severity
 from imaging.geometry import Side
-from imaging.volume import Grid
 from segmentation.anatomy import VERSE_LABEL, LandmarkName, Level, StructureName
 from segmentation.bones import Bone
 from segmentation.labels import IMPORTED_LABELS
@@ -52,9 +51,9 @@ def _sacrum(levels: Mapping[int, str]) -> int:
     return next((label for label, name in levels.items() if name == Level.S1), VERSE_LABEL[Level.S1])
 
 
-def with_sacral_canal(canal: Structure, foramina: SacralForamina, grid: Grid) -> Structure:
-    """The canal carried on through the sacrum."""
-    sacral = foramina.on_grid(foramina.canal, grid)
+def with_sacral_canal(canal: Structure, foramina: SacralForamina, segmentation: Segmentation) -> Structure:
+    """The canal carried on through the sacrum, clear of every label."""
+    sacral = foramina.on_grid(foramina.canal, segmentation.grid) & (segmentation.labels == 0)
     if not sacral.any():
         return canal
     if canal.mask is None:
@@ -63,7 +62,7 @@ def with_sacral_canal(canal: Structure, foramina: SacralForamina, grid: Grid) ->
                    reason="; ".join(r for r in (canal.reason, "and the sacral canal") if r))
 
 
-def foramina_structure(foramina: SacralForamina | None, grid: Grid) -> Structure:
+def foramina_structure(foramina: SacralForamina | None, segmentation: Segmentation) -> Structure:
     """The soft inside of every foramen found, as a structure to keep away from."""
     name = StructureName.SACRAL_FORAMINA
     if foramina is None:
@@ -73,7 +72,8 @@ def foramina_structure(foramina: SacralForamina | None, grid: Grid) -> Structure
         return Structure(name, None, StructureOrigin.NOT_COMPUTED, f"no posterior sacral foramen was found: {why}")
     which = ", ".join(f"{f.segment} {f.side.value}" for f in foramina.found)
     how = "in the scan" if foramina.seen_in_scan else "in the mask alone"
-    return Structure(name, foramina.on_grid(foramina.tunnels, grid), StructureOrigin.COMPUTED,
+    mask = foramina.on_grid(foramina.tunnels, segmentation.grid) & (segmentation.labels == 0)
+    return Structure(name, np.asarray(mask), StructureOrigin.COMPUTED,
                      f"the soft inside of the sacral foramina seen {how}: {which}")
 
 

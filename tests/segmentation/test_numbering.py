@@ -23,7 +23,7 @@ CARRIERS = {
     "T1 MB": "T2", "T2 MB": "T3", "T3 MB": "T4", "T4 MB": "T5", "T5 MB": "T6", "T6 MB": "T7", "T7 MB": "T8",
     "T8 MB": "T9", "T9 MB": "T10", "T10 MB": "T11", "T11 MB": "T12", "T12 MB": "L1", "L1 MB": "L2", "L2 MB": "L3",
     "L3 MB": "L4", "L4 MB": "L5", "L5 DR": "S1",
-    "T12 SN": "T12", "L1 SN": "L1", "L2 SN": "L2", "L3 SN": "L3", "L4 SN": "L4", "L5 SN": "L5",
+    "T12 SN": "T12", "L1 SN": "L1", "L2 SN": "L2", "L3 SN": "L3", "L4 SN": "L4", "L5 SN": "L5", "S1 SN": "S1",
     "L3 BVN": "L3", "L4 BVN": "L4", "L5 BVN": "L5", "S1 BVN": "S1", "S1-S3 LB": "S1"}
 JOINTS = {
     "C2/3": ["TON"], "C3/4": ["C3 MB", "C4 MB"], "C4/5": ["C4 MB", "C5 MB"], "C5/6": ["C5 MB", "C6 MB"],
