@@ -58,7 +58,7 @@ def test_masks_frames_landmarks_and_courses_come_back(scanned_plan: Plan, writte
     assert (loaded.spine.reconstructed == scanned_plan.spine.reconstructed).all()
     for name, structure in scanned_plan.spine.structures.items():
         found = loaded.spine.structures[name]
-        assert (found.origin, found.reason) == (structure.origin, structure.reason)
+        assert (found.origin, found.reason, found.edge_mm) == (structure.origin, structure.reason, structure.edge_mm)
         assert found.mask is None if structure.mask is None else (found.mask == structure.mask).all()
     for was in scanned_plan.spine.vertebrae:
         now = loaded.spine.vertebra(was.name)

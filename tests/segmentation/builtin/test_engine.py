@@ -68,6 +68,14 @@ def test_canal_is_whole_and_outside_bone(whole: tuple[ColumnModel, Segmentation]
     assert canal.mask[span[0]: span[-1]].any(axis=(1, 2)).all()
 
 
+def test_coarse_organs_say_how_far_their_edge_is_uncertain(whole: tuple[ColumnModel, Segmentation]) -> None:
+    _, seg = whole
+    kidneys = seg.structures[StructureName.KIDNEYS]
+    assert kidneys.mask is not None
+    assert kidneys.edge_mm == 7.0
+    assert seg.structures[StructureName.CANAL].edge_mm == seg.structures[StructureName.RIBS].edge_mm == 0.0
+
+
 def test_missing_vessels_are_not_computed(whole: tuple[ColumnModel, Segmentation]) -> None:
     _, seg = whole
     aorta = seg.structures[StructureName.AORTA]
