@@ -23,6 +23,7 @@ _PAGES = (
     ("One step of dragging a needle in the review window, painting not counted", ("benchmarks.viewer",)),
     ("A whole review session on s0015 in a real window, painting timed apart", ("benchmarks.session",
                                                                                "out/validate/s0015")),
+    ("How much the review window grows by opening and closing plans", ("benchmarks.memory",)),
     ("Level confidences on crops of the real scans", ("benchmarks.levels",)),
     ("Level confidences where the field cuts the sacrum", ("benchmarks.levels", "--cut-sacrum")),
 )

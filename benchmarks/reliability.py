@@ -128,8 +128,10 @@ def _edit(review: Review, who: str, number: int) -> None:
     review.edit(proposal.target.id, replace(shown, why=f"{who} {number}"), who, reason=str(number))
 
 
-def _edit_without_end(folder: Path, first: int, tell: Connection, go_on: Connection) -> None:
+def _edit_without_end(folder: Path, first: int, tell: Connection, go_on: Connection, *parents: Connection) -> None:
     """Save without end; after each mark wait until the parent has heard it, so that both count from the same moment."""
+    for end in parents:
+        end.close()  # so that this process ends when nobody listens any more
     number, write = first, record.replace_file
 
     def say(mark: Mark) -> None:
@@ -155,7 +157,7 @@ def _start(folder: Path, first: int) -> _Child:
     """A child whose next save has the number `first`."""
     hear, tell = _FORK.Pipe(duplex=False)
     go_on, answer = _FORK.Pipe(duplex=False)
-    process = _FORK.Process(target=_edit_without_end, args=(folder, first, tell, go_on), daemon=True)
+    process = _FORK.Process(target=_edit_without_end, args=(folder, first, tell, go_on, hear, answer), daemon=True)
     process.start()
     tell.close()
     go_on.close()
@@ -259,11 +261,20 @@ def two_writers(folder: Path, count: int) -> tuple[str, ...]:
 
 
 def _plan(folder: Path) -> None:
-    """A small plan to work in: one nerve of the synthetic study that ships with the package."""
-    from planner import plan_study
-    from sample_data import lumbar_ct_path
+    """A small plan to work in, soon opened: three vertebrae of the synthetic study, one joint planned."""
+    import SimpleITK as sitk
 
-    plan_study(lumbar_ct_path(), folder, nerves=("L4 MB",), report=False)
+    from imaging.resample import to_sitk
+    from imaging.volume import Grid
+    from planner import plan_study
+    from sample_data.phantom import PhantomSpec, build_phantom
+
+    phantom = build_phantom(PhantomSpec(spacing_mm=(3.0, 2.0, 2.0), levels_in_view=("L3", "L5")))
+    grid, base = Grid(phantom.hu.shape, phantom.affine), folder.parent
+    for array, name in ((phantom.hu, "ct"), (phantom.labels, "labels")):
+        sitk.WriteImage(to_sitk(array, grid), str(base / f"{name}.nii.gz"))
+    plan_study(base / "ct.nii.gz", folder, labels=base / "labels.nii.gz", scheme="verse", names=["L5=L5"],
+               joints=["L4/5"], report=False)
 
 
 def main() -> int:

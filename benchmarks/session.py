@@ -20,15 +20,15 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 from qtpy.QtWidgets import QDialog
-from scipy.spatial import cKDTree
 
 from benchmarks.cases import nerveplan
 from benchmarks.checks import Check
+from benchmarks.dragging import drag_to_canal, dragging
 from benchmarks.hand import Tally
 from benchmarks.stage import Stage, stage
 from planner.folder import LABELS_FILE, PLAN_FILE, read_folder
 from planner.plan import PlanState, TargetState
-from segmentation.anatomy import Level, StructureName
+from segmentation.anatomy import Level
 from viewer.confirm import ConfirmDialog
 
 __all__ = ["approve_whole_plan", "main", "review_session"]
@@ -36,8 +36,7 @@ __all__ = ["approve_whole_plan", "main", "review_session"]
 Array = NDArray[np.float64]
 _WHO, _ROLE = "Dr A. Example", "radiologist"
 _REASON = "accepted after a look at the images"
-_MOVES, _TURN_MM, _APPROACH = 120, 4.0, 40
-_BAR_MS = 16.0
+_MOVES = 120
 _SAME_MM = 1e-3
 
 
@@ -52,7 +51,7 @@ def review_session(on: Stage, folder: Path, moves: int = _MOVES) -> Iterator[Che
         How many moves of the mouse are timed.
     """
     yield from _opening(on, folder)
-    yield from _dragging(on, moves)
+    yield from dragging(on, moves)
     yield from _relabelling(on)
     yield from _approving(on)
     yield from _opening_again(on)
@@ -68,78 +67,6 @@ def _opening(on: Stage, folder: Path) -> Iterator[Check]:
                 not empty and rows == asked,
                 f"{len(views)} views, empty: {', '.join(empty) or 'none'}; {rows} rows for {asked} targets; "
                 f"{seconds:.1f} s from folder to needles that can be moved")
-
-
-def _ms(seconds: list[float]) -> str:
-    """All but the first, which compiles what the others use."""
-    ms = 1000 * np.array(seconds[1:])
-    return f"median {np.median(ms):.1f} ms, P95 {np.percentile(ms, 95):.1f} ms, least {ms.min():.1f} ms"
-
-
-def _turns(on: Stage, moves: int) -> Array:
-    """(n, 3) LPS mm: once about the tip in the plane that holds the needle."""
-    tip, plane = on.pose.tip, on.in_plane.plane
-    assert plane is not None
-    a = np.linspace(0, 2 * np.pi, moves, endpoint=False)[:, None]
-    return np.asarray(tip + _TURN_MM * (np.sin(a) * plane.right + 0.3 * np.sin(2 * a) * plane.down))
-
-
-def _drag_to_canal(on: Stage, first: Array) -> list[Array]:
-    """Lead the tip along `first`, then straight on until the canal's margin is said to be broken; where it has been."""
-    tip, been = on.pose.tip, list[Array]()
-    straight = tip + np.linspace(0, 1, _APPROACH)[:, None] * (on.canal_in_plane() - tip)
-
-    def enough() -> bool:
-        been.append(on.pose.tip)
-        return len(been) > len(first) and "canal" in on.broken
-
-    on.hand.drag(on.in_plane, tip, np.concatenate([first, straight]), enough)
-    return been
-
-
-def _dragging(on: Stage, moves: int) -> Iterator[Check]:
-    """Lead the tip about until it is too near to the canal, then take it back, and make it again, and back."""
-    before, hand = on.pose.tip, on.hand
-    been = _drag_to_canal(on, _turns(on, moves))
-    kept, said = on.pose.tip, on.broken
-    reach = float(np.linalg.norm(np.array(been)[:moves] - before, axis=1).max())
-    yield Check("the tip follows the pointer; the canal's margin breaks in words while it is dragged",
-                reach > 0.9 * _TURN_MM and "canal" in said,
-                f"{len(been)} moves; let go {np.linalg.norm(kept - before):.1f} mm from where it was: {said}")
-    yield Check(f"a move of the needle computes at most {_BAR_MS:.0f} ms of processor time, P95",
-                bool(1000 * np.percentile(hand.move_cpu_s[1:], 95) <= _BAR_MS),
-                f"{len(hand.move_s) - 1} mouse moves, everything but painting: processors {_ms(hand.move_cpu_s)}; "
-                f"by the clock {_ms(hand.move_s)} (the first {1000 * hand.move_s[0]:.0f} ms); painting after each, "
-                f"software GL, by the clock {_ms(hand.paint_s)}")
-    yield _shown_clearance(on)
-    on.undo()
-    back, mended = float(np.linalg.norm(on.pose.tip - before)), not on.broken
-    states = [entry.body["state"] for entry in read_folder(on.folder).journal]
-    yield Check("the whole drag is one entry of the journal, and Ctrl+Z takes it back",
-                back <= _SAME_MM and mended and states == ["proposed", "edited", "undone"],
-                f"tip {back:.4f} mm from where it was; journal: {', '.join(states)}")
-    on.redo()
-    again = float(np.linalg.norm(on.pose.tip - kept))
-    on.undo()
-    yield Check("Ctrl+Y makes it again", again <= _SAME_MM, f"tip {again:.4f} mm from where it was let go")
-
-
-def _shown_clearance(on: Stage) -> Check:
-    """The canal's clearance in the table against the file in the folder, by nearest voxel centre."""
-    table, pose = on.panel.needle.clearances, on.pose
-    row = next(n for n in range(table.rowCount()) if table.item(n, 0).text() == "canal")
-    shown = float(table.item(row, 1).text().split()[0])
-    image = sitk.ReadImage(str(on.folder / "structures" / f"{StructureName.CANAL.value}.nii.gz"))
-    inside = np.argwhere(sitk.GetArrayFromImage(image) > 0)[:, ::-1]
-    centres = np.array([image.TransformIndexToPhysicalPoint(index) for index in inside.tolist()])
-    start = pose.tip - 60.0 * pose.direction if pose.entry is None else pose.entry
-    shaft = start + np.linspace(0, 1, 600)[:, None] * (pose.tip - start)
-    nearest = float(cKDTree(centres).query(shaft)[0].min()) - pose.needle.diameter_mm / 2
-    half = float(np.linalg.norm(image.GetSpacing())) / 2
-    return Check("the clearance shown is the distance to the written mask",
-                 nearest - half - 0.06 <= shown <= nearest + 0.06,
-                 f"{shown:.1f} mm shown; {nearest:.2f} mm to the nearest voxel centre of canal.nii.gz, half a voxel's "
-                 f"diagonal is {half:.2f} mm")
 
 
 def _labels(folder: Path) -> NDArray[np.uint8]:
@@ -192,7 +119,7 @@ def _approving(on: Stage) -> Iterator[Check]:
     """Approve a needle that breaks a limit, which takes the right side and a reason, and two that were proposed."""
     panel, hand = on.panel, on.hand
     hand.choose_row(panel.table.tree, 0)
-    _drag_to_canal(on, np.empty((0, 3)))
+    drag_to_canal(on, np.empty((0, 3)))
     target, seen = panel.session.target, list[tuple[tuple[str, ...], bool]]()
     assert target is not None
     on.approve(target.side.other.value, _REASON, seen)

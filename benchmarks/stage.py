@@ -27,6 +27,7 @@ from viewer.window import open_window
 __all__ = ["Stage", "stage"]
 
 Array = NDArray[np.float64]
+_REPOSE_S = 0.5
 _CTRL = Qt.KeyboardModifier.ControlModifier
 
 
@@ -76,6 +77,12 @@ class Stage:
         self.panel.open_path(folder)
         self.settle("opening the plan")
         return time.perf_counter() - started
+
+    def repose(self) -> None:
+        """Let everything that follows a needle at rest catch up and be painted."""
+        began = time.perf_counter()
+        self.hand.wait(lambda: time.perf_counter() - began > _REPOSE_S and not self.panel.flat.fluoro.rest.isActive(),
+                       "the views are at rest")
 
     def sign_in(self, who: str, role: str) -> None:
         """Type name and role."""

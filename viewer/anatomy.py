@@ -76,7 +76,7 @@ class AnatomyPanel(QWidget):
 
     def _lay_out(self) -> None:
         grid = QGridLayout(self)
-        grid.addWidget(QLabel("vertebra at the cross-hair"), 0, 0)
+        grid.addWidget(QLabel("at the cross-hair"), 0, 0)
         grid.addWidget(self.vertebra, 0, 1, 1, 2)
         grid.addWidget(self.drop_button, 0, 3)
         grid.addWidget(QLabel("is really"), 1, 0)

@@ -12,6 +12,7 @@ from qtpy.QtGui import QShortcut
 from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QPushButton, QTabWidget, QVBoxLayout, QWidget
 
 from imaging.errors import NerveplanError
+from planner.age import AgeVerdict
 from planner.batch_status import SOURCES_FILE, BatchStatus
 from planner.defaults import DEFAULT_PROCEDURE
 from planner.folder import PLAN_FILE
@@ -63,7 +64,7 @@ class ReviewPanel(QWidget):
         self.decisions = DecisionBar(self.editor)
         self.shortcuts: list[QShortcut] = []
         self.keys = QLabel()
-        self.state = QLabel()
+        self.state, self.age = QLabel(), QLabel()
         self.message = QLabel()
         self._lay_out()
         self.flat_dock = napari_viewer.window.add_dock_widget(self.flat, name="nerveplan views", area="left")
@@ -88,6 +89,8 @@ class ReviewPanel(QWidget):
         banner.setStyleSheet("color: #ffd24d; font-weight: bold;")
         self.state.setStyleSheet("font-weight: bold;")
         self.state.setWordWrap(True)
+        self.age.setStyleSheet("color: #ffd24d;")
+        self.age.setWordWrap(True)
         self.message.setWordWrap(True)
         self.keys.setWordWrap(True)
         self.keys.setVisible(False)
@@ -104,7 +107,7 @@ class ReviewPanel(QWidget):
         column = QVBoxLayout(self)
         column.addWidget(banner)
         column.addLayout(buttons)
-        for widget, stretch in ((self.strip, 0), (self.state, 0), (self.message, 0), (self.tabs, 3),
+        for widget, stretch in ((self.strip, 0), (self.state, 0), (self.age, 0), (self.message, 0), (self.tabs, 3),
                                 (self.needle, 4), (self.decisions, 0), (self.keys, 0)):
             column.addWidget(widget, stretch)
 
@@ -271,7 +274,11 @@ class ReviewPanel(QWidget):
         self.say(words)
 
     def _say_state(self) -> None:
-        plan = self.session.plan
+        review, plan = self.session.review, self.session.plan
+        age = None if review is None else review.scan_age
+        told = age is not None and age.verdict is not AgeVerdict.RECENT
+        self.age.setText(age.sentence if age is not None and told else "")
+        self.age.setVisible(told)
         if plan is None:
             self.state.setText("no plan is open")
             return

@@ -19,6 +19,7 @@ __all__ = ["FluoroView"]
 Array = NDArray[np.float64]
 #: A picture is made this long after the needle last moved, ms: it takes longer than one step of a drag.
 _REST_MS = 150
+_FOLLOWS = "the C-arm follows when the needle rests"
 
 
 class FluoroView(QWidget):
@@ -55,7 +56,8 @@ class FluoroView(QWidget):
         self.editor.keep()
 
     def _follow(self) -> None:
-        self._mark()
+        """The needle is drawn where it is now; the C-arm, and the words on it, follow when it rests."""
+        self._mark(_FOLLOWS)
         self.rest.start()
 
     def draw(self) -> None:
@@ -74,13 +76,14 @@ class FluoroView(QWidget):
         self.view.show_plane(self._beam, np.repeat(grey[..., None], 3, axis=2))
         self._mark(shown.words)
 
-    def _mark(self, words: str | None = None) -> None:
+    def _mark(self, words: str) -> None:
         pose, target = self.session.pose, self.session.target
         if self._beam is None or pose is None or target is None:
             return
         paths = (nerve_mark(target),) if len(target.course.path) else ()
-        marks = Marks((needle_mark(pose, target.side, self.editor.can_move),), paths)
-        self.view.show_marks(marks, self.view.note if words is None else words)
+        marks = Marks((needle_mark(pose, target.side, self.editor.can_move),), paths,
+                      watermark=self.session.watermark)
+        self.view.show_marks(marks, words)
 
     def _why_not(self) -> str:
         if self.session.plan is None:

@@ -69,12 +69,13 @@ class PointMark:
 
 @dataclass(frozen=True, eq=False)
 class Marks:
-    """Everything over one view."""
+    """Everything over one view; the watermark says what nobody has approved."""
 
     needles: tuple[NeedleMark, ...] = ()
     paths: tuple[PathMark, ...] = ()
     crosshair: Array | None = None
     points: tuple[PointMark, ...] = ()
+    watermark: str = ""
 
     def handles(self) -> dict[Handle, Array]:
         """(3,) LPS mm of everything that can be taken hold of."""

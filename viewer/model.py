@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from psygnal import Signal
 
 from imaging.errors import UsageError
-from imaging.geometry import to_index, to_world
-from planner.plan import Plan, TargetReview
+from planner.plan import WATERMARK, Plan, TargetReview, TargetState
 from planner.review import Review
 from planner.words import best_placement
 from segmentation.spine import Vertebra
@@ -31,6 +30,7 @@ from targeting.model import (
     confidence_word,
 )
 from targeting.radiograph import Attenuation
+from viewer.looking import first_window, middle, vertebra_at
 from viewer.marking import Marking
 from viewer.settings import Window, settings
 from viewer.slices import Slicer
@@ -91,8 +91,8 @@ class Session:
         self.review, self.slicer, self.draft = review, Slicer(plan.volume, plan.spine), None
         self.attenuation = None
         self._target_id, self._rank, self._anatomy = "", None, _anatomy_of(review)
-        self._window = _first_window(plan)
-        self._crosshair = _middle(plan)
+        self._window = first_window(plan)
+        self._crosshair = middle(plan)
         self.marking.clear()
         self.plan_changed.emit()
         self.window_changed.emit()
@@ -175,6 +175,12 @@ class Session:
         return found or best_placement(proposal)
 
     @property
+    def watermark(self) -> str:
+        """What stands on every picture of a needle that nobody approved as it is shown; empty for one that is."""
+        approved = self.target_review.state is TargetState.APPROVED and not self.shows_another
+        return "" if approved or self.placement is None else WATERMARK
+
+    @property
     def pose(self) -> NeedlePose | None:
         """The first needle of the placement shown."""
         placement = self.placement
@@ -185,13 +191,6 @@ class Session:
         """Whether what is shown, a draft or an alternative, is not the placement that stands."""
         proposal = self.proposal
         return proposal is not None and self.placement is not best_placement(proposal)
-
-    def placement_of(self, target_id: str) -> Placement | None:
-        """The placement a target stands with, or the one shown where it is the chosen target."""
-        if target_id == self._target_id:
-            return self.placement
-        proposal = self._proposal_of(target_id)
-        return None if proposal is None else best_placement(proposal)
 
     def in_doubt(self, proposal: Proposal) -> bool:
         """Whether a target deserves a second look: not HIGH, nothing proposed, or no entry on the skin."""
@@ -269,15 +268,7 @@ class Session:
     @property
     def vertebra(self) -> Vertebra | None:
         """The vertebra under the cross-hair, else the one whose body is nearest; None where there is none."""
-        plan = self.plan
-        if plan is None or not plan.spine.vertebrae:
-            return None
-        spine = plan.spine
-        x, y, z = np.rint(to_index(spine.grid, self._crosshair)).astype(int)
-        inside = all(0 <= n < size for n, size in zip((z, y, x), spine.grid.shape, strict=True))
-        label = int(spine.labels[z, y, x]) if inside else 0
-        under = next((v for v in spine.vertebrae if v.label == label), None)
-        return under or min(spine.vertebrae, key=lambda v: float(np.linalg.norm(v.body_center - self._crosshair)))
+        return None if self.plan is None else vertebra_at(self.plan.spine, self._crosshair)
 
     @property
     def window(self) -> Window:
@@ -292,26 +283,11 @@ class Session:
     def drag_window(self, wider: float, brighter: float) -> None:
         """Widen the window and raise its level by shares of its width."""
         width = self._window.high - self._window.low
-        middle = (self._window.high + self._window.low) / 2 + brighter * width
+        level = (self._window.high + self._window.low) / 2 + brighter * width
         half = max(width * (1.0 + wider), 1.0) / 2
-        self.set_window(Window("Own", middle - half, middle + half))
+        self.set_window(Window("Own", level - half, level + half))
 
 
 def _anatomy_of(review: Review) -> tuple[Any, ...]:
     """The parts of the plan that needles are judged by."""
     return tuple(review.document[part] for part in _ANATOMY)
-
-
-def _first_window(plan: Plan) -> Window:
-    """The planning preset for CT; for other modalities the range that most values lie in."""
-    volume = plan.volume
-    if volume is None or volume.modality == "CT":
-        return settings().windows["needle"]
-    stored = volume.array[:: max(volume.array.shape[0] // 32, 1), ::4, ::4]
-    low, high = np.percentile(stored, (1.0, 99.5)) * volume.slope + volume.intercept
-    return Window("Whole range", float(low), float(max(high, low + 1.0)))
-
-
-def _middle(plan: Plan) -> Array:
-    size = np.array(plan.spine.grid.shape[::-1], dtype=np.float64)
-    return to_world(plan.spine.grid, (size - 1) / 2)

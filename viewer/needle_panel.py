@@ -58,6 +58,7 @@ class NeedlePanel(QWidget):
         self.start_button = QPushButton("Place a needle by hand (H)")
         self.clearances = QTableWidget(0, 3)
         self.plot = CapturePlot()
+        self._named: set[str] = set()
         self._lay_out()
         self.oblique.valueChanged.connect(self._type_angles)
         self.tilt.valueChanged.connect(self._type_angles)
@@ -83,7 +84,7 @@ class NeedlePanel(QWidget):
         self.clearances.setAccessibleName("clearances")
         self.clearances.setMinimumHeight(110)
         header = self.clearances.horizontalHeader()
-        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        header.setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
         header.setSectionResizeMode(1, QHeaderView.ResizeMode.Stretch)
         grid = QGridLayout()
         typed = (("oblique, + lateral", self.oblique), ("tilt, + to the head", self.tilt), ("needle", self.stock))
@@ -91,6 +92,7 @@ class NeedlePanel(QWidget):
             grid.addWidget(QLabel(word), 0, column)
             grid.addWidget(widget, 1, column)
         grid.addWidget(self.snap_button, 1, 3)
+        grid.setColumnStretch(2, 1)
         column_layout = QVBoxLayout(self)
         column_layout.setContentsMargins(0, 0, 0, 0)
         column_layout.addWidget(self.title)
@@ -145,19 +147,33 @@ class NeedlePanel(QWidget):
         self.stock.setCurrentIndex(0 if wanted is None else names.index(wanted.name))
 
     def _show_clearances(self, placement: Placement | None) -> None:
-        rows = [] if placement is None else _clearance_rows(placement)
-        if self.clearances.rowCount() != len(rows):
-            self.clearances.setRowCount(len(rows))
-        for n, (name, value, needed, color, why) in enumerate(rows):
-            for column, text in enumerate((name, value, needed)):
-                item = self.clearances.item(n, column)
-                if item is None:
-                    item = QTableWidgetItem()
-                    self.clearances.setItem(n, column, item)
-                if (item.text(), item.toolTip(), item.foreground().color().name()) != (text, why, color):
-                    item.setText(text)  # each of these lays out the row anew
-                    item.setForeground(QBrush(QColor(color)))
-                    item.setToolTip(why)
+        rows, table, widths = [] if placement is None else _clearance_rows(placement), self.clearances, False
+        if table.rowCount() != len(rows):
+            table.setRowCount(len(rows))
+        with QSignalBlocker(table.model()):  # it lays out the table anew at every word; here once is enough
+            for n, row in enumerate(rows):
+                widths |= self._show_clearance(n, row)
+        if widths and {row[0] for row in rows} != self._named:
+            self._named = {row[0] for row in rows}
+            for column in (0, 2):
+                table.resizeColumnToContents(column)
+        table.viewport().update()
+
+    def _show_clearance(self, n: int, row: tuple[str, str, str, str, str]) -> bool:
+        """Show one structure; whether anything of it is another than before."""
+        *texts, color, why = row
+        changed = False
+        for column, text in enumerate(texts):
+            item = self.clearances.item(n, column)
+            if item is None:
+                item = QTableWidgetItem()
+                self.clearances.setItem(n, column, item)
+            if (item.text(), item.toolTip(), item.foreground().color().name()) != (text, why, color):
+                item.setText(text)
+                item.setForeground(QBrush(QColor(color)))
+                item.setToolTip(why)
+                changed = True
+        return changed
 
     # typing
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
+from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QWidget
 
 from planner.reslice import Plane
@@ -21,6 +22,8 @@ __all__ = ["NeedleViews"]
 Array = NDArray[np.float64]
 _NAMES = (ViewName.ACROSS, ViewName.IN_PLANE)
 _DEPTH_STEP_MM = 1.0
+#: A needle that was not moved for as long rests, ms.
+_REST_MS = 150
 
 
 class NeedleViews(ViewRow[ViewName]):
@@ -31,10 +34,15 @@ class NeedleViews(ViewRow[ViewName]):
         self._shift: dict[ViewName, Array] = {name: np.zeros(3) for name in _NAMES}
         self._back_mm = 0.0
         self._held: ViewName | None = None
+        self._moving = False
         super().__init__(editor, _NAMES, parent)
+        self.rest = QTimer(self)
+        self.rest.setSingleShot(True)
+        self.rest.setInterval(_REST_MS)
+        self.rest.timeout.connect(self._sharpen)
         session = self.session
         session.target_changed.connect(self._reset)
-        session.needle_changed.connect(self._draw_all)
+        session.needle_changed.connect(self._follow)
         session.crosshair_changed.connect(self._mark_all)
         self._reset()
 
@@ -42,6 +50,17 @@ class NeedleViews(ViewRow[ViewName]):
         """Back to the tip, centred."""
         self._shift = {name: np.zeros(3) for name in _NAMES}
         self._back_mm = 0.0
+        self._draw_all()
+
+    def _follow(self) -> None:
+        """Show a needle that is being moved in coarse pictures, which are sharp once it rests; any other at once."""
+        self._moving = self.session.draft is not None
+        if self._moving:
+            self.rest.start()
+        self._draw_all()
+
+    def _sharpen(self) -> None:
+        self._moving = False
         self._draw_all()
 
     def _plane(self, name: ViewName, pose: NeedlePose) -> Plane:
@@ -62,7 +81,8 @@ class NeedleViews(ViewRow[ViewName]):
             return
         if self._held is not name or view.plane is None:
             plane = self._plane(name, pose)
-            view.show_plane(plane, session.slicer.picture(plane, session.window))
+            cut = _coarse(plane) if self._moving else plane
+            view.show_plane(plane, session.slicer.picture(cut, session.window))
         self._mark(name)
 
     def _mark(self, name: ViewName) -> None:
@@ -74,7 +94,7 @@ class NeedleViews(ViewRow[ViewName]):
             note = "at the tip" if not self._back_mm else f"{self._back_mm:.0f} mm back from the tip"
         paths = (nerve_mark(target),) if len(target.course.path) else ()
         needles = (needle_mark(pose, target.side, self.editor.can_move),)
-        self.views[name].show_marks(Marks(needles, paths), note)
+        self.views[name].show_marks(Marks(needles, paths, watermark=self.session.watermark), note)
 
     def _zoom(self, name: ViewName, factor: float) -> None:
         self._step_mm[name] = float(np.clip(self._step_mm[name] * factor, 0.05, 5.0))
@@ -101,5 +121,9 @@ class NeedleViews(ViewRow[ViewName]):
     def _release_handle(self, handle: Handle) -> None:
         self._held = None
         super()._release_handle(handle)
-        self._draw_all()
+        self._sharpen()
 
+
+def _coarse(plane: Plane) -> Plane:
+    """The same cut in pixels twice as wide; with an odd number of them half a pixel more is seen at each end."""
+    return replace(plane, width=(plane.width + 1) // 2, height=(plane.height + 1) // 2, step_mm=2 * plane.step_mm)

@@ -73,7 +73,7 @@ class OrthoViews(ViewRow[PlaneName]):
         needles = () if target is None or pose is None else (needle_mark(pose, target.side, self.editor.can_move),)
         paths = () if target is None or not len(target.course.path) else (nerve_mark(target),)
         points = session.marking.marks(session.plan.spine, session.crosshair)
-        self.views[name].show_marks(Marks(needles, paths, session.crosshair, points))
+        self.views[name].show_marks(Marks(needles, paths, session.crosshair, points, session.watermark))
 
     def _step(self, name: PlaneName, steps: float) -> None:
         """Along the line of sight by the scan's own spacing in that direction."""

@@ -3,55 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 from qtpy.QtCore import QPointF, QRectF, Qt, Signal
-from qtpy.QtGui import (
-    QBrush,
-    QColor,
-    QFont,
-    QFontMetrics,
-    QImage,
-    QKeyEvent,
-    QMouseEvent,
-    QPainter,
-    QPaintEvent,
-    QPen,
-    QPolygonF,
-    QResizeEvent,
-    QWheelEvent,
-)
+from qtpy.QtGui import QColor, QImage, QKeyEvent, QMouseEvent, QPainter, QPaintEvent, QResizeEvent, QWheelEvent
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
-from planner.pictures import SIDE_COLOR
-from planner.reslice import Plane
 from planner.views import Edge, edge_words, facing_words
-from targeting.fluoroscope import Beam
-from viewer.marks import Handle, Marks, NeedleMark, PathMark, PointMark
-from viewer.settings import settings
-
-#: What a picture was made through: a cut, or a cone of X-rays.
-Sight = Plane | Beam
+from viewer.marks import Handle, Marks
+from viewer.painting import Sight, paint_edges, paint_marks, paint_scale, paint_title, paint_watermark
 
 __all__ = ["WINDOW_SHARE_PER_PX", "PlaneView"]
 
 #: Share of the window's width by which a pixel of dragging changes it.
 WINDOW_SHARE_PER_PX = 0.004
 _REACH_PX = 9.0
-_WORD_COLOR = {side.value: color for side, color in SIDE_COLOR.items()}
-_TIP_COLOR = "#ffffff"
-_CROSS_COLOR = "#7ddc7d"
-_POINT_COLOR = "#ff6df2"
-_LINE_PX = 16
+#: Room at the foot for the word of the lower edge and the scale.
+_FOOT_PX = 22
 _ZOOM_STEP = 1.15
-_ALIGN = {
-    Edge.LEFT: Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter,
-    Edge.RIGHT: Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter,
-    Edge.TOP: Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignHCenter,
-    Edge.BOTTOM: Qt.AlignmentFlag.AlignBottom | Qt.AlignmentFlag.AlignHCenter,
-}
 
 
 class PlaneView(QWidget):
@@ -88,7 +58,6 @@ class PlaneView(QWidget):
         self._held: Handle | None = None
         self._behind = 0.0
         self._last = QPointF()
-        self._beside_mm = settings().beside_mm
         self.setMinimumSize(160, 140)
         self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Ignored)
         self.setMouseTracking(True)
@@ -99,6 +68,11 @@ class PlaneView(QWidget):
     def plane(self) -> Sight | None:
         """The plane shown, None when there is nothing to show."""
         return self._plane
+
+    @property
+    def picture(self) -> NDArray[np.uint8] | None:
+        """(rows, columns, 3) the picture shown, whose pixels may be larger than the view's."""
+        return self._image
 
     @property
     def marks(self) -> Marks:
@@ -112,7 +86,7 @@ class PlaneView(QWidget):
         return {edge: ", ".join(words) for edge, words in edge_words(self._plane.right, self._plane.down).items()}
 
     def show_plane(self, plane: Sight, image: NDArray[np.uint8]) -> None:
-        """Show a picture (rows, columns, 3) of a plane."""
+        """Show a picture (rows, columns, 3) of a plane, stretched to the view where its pixels are larger."""
         self._plane, self._image = plane, np.ascontiguousarray(image)
         self.update()
 
@@ -131,100 +105,20 @@ class PlaneView(QWidget):
     def paintEvent(self, event: QPaintEvent) -> None:
         painter = QPainter(self)
         painter.fillRect(self.rect(), QColor("black"))
-        if self._plane is not None and self._image is not None:
+        title, plane = self.title, self._plane
+        if plane is not None and self._image is not None:
             rows, columns = self._image.shape[:2]
             picture = QImage(self._image.data, columns, rows, 3 * columns, QImage.Format.Format_RGB888)
             painter.drawImage(QRectF(0, 0, self.width(), self.height()), picture)
             painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-            self._paint_marks(painter, self._plane)
-            self._paint_scale(painter, self._plane)
-            for edge, word in self.words().items():
-                down = _LINE_PX if edge is Edge.TOP else 0
-                self._paint_word(painter, word, _ALIGN[edge], _WORD_COLOR.get(word.split(",")[0], "#ffffff"), 11,
-                                 down)
-        self._paint_title(painter)
+            paint_marks(painter, plane, self._marks, self.size())
+            paint_scale(painter, plane, self.size())
+            title += ", " + facing_words(plane.right, plane.down)
+        below = paint_title(painter, title, self.note, self.rect())
+        paint_edges(painter, self.words(), self.rect(), below)
+        if self._marks.watermark:
+            paint_watermark(painter, self._marks.watermark, self.rect().adjusted(0, 0, 0, -_FOOT_PX))
         painter.end()
-
-    def _paint_title(self, painter: QPainter) -> None:
-        top_left = Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignLeft
-        facing = "" if self._plane is None else ", " + facing_words(self._plane.right, self._plane.down)
-        self._paint_word(painter, self.title + facing, top_left, "#ffffff", 8)
-        if self.note:
-            self._paint_word(painter, self.note, top_left, "#ffd24d", 8, down=_LINE_PX)
-
-    def _paint_word(self, painter: QPainter, text: str, align: Qt.AlignmentFlag, color: str, points: int,
-                    down: int = 0) -> None:
-        font = QFont("DejaVu Sans", points)
-        font.setBold(points > 9)
-        painter.setFont(font)
-        room = self.rect().adjusted(5, 4 + down, -5, -4)
-        box = QFontMetrics(font).boundingRect(room, int(align), text).adjusted(-3, -1, 3, 1)
-        painter.fillRect(box, QColor(0, 0, 0, 150))
-        painter.setPen(QColor(color))
-        painter.drawText(room, int(align), text)
-
-    def _paint_scale(self, painter: QPainter, plane: Sight) -> None:
-        length = 20.0 / plane.step_mm
-        right, low = self.width() - 12.0, self.height() - 12.0
-        painter.setPen(QPen(QColor("white"), 2.0))
-        painter.drawLine(QPointF(right - length, low), QPointF(right, low))
-        painter.setFont(QFont("DejaVu Sans", 7))
-        painter.drawText(QPointF(right - length, low - 4), "20 mm")
-
-    def _paint_marks(self, painter: QPainter, plane: Sight) -> None:
-        for path in self._marks.paths:
-            self._paint_path(painter, plane, path)
-        if self._marks.crosshair is not None:
-            x, y, _ = plane.to_view(self._marks.crosshair)
-            painter.setPen(QPen(QColor(_CROSS_COLOR), 0.8))
-            painter.drawLine(QPointF(x, 0), QPointF(x, self.height()))
-            painter.drawLine(QPointF(0, y), QPointF(self.width(), y))
-        for needle in self._marks.needles:
-            self._paint_needle(painter, plane, needle)
-        for point in self._marks.points:
-            self._paint_point(painter, plane, point)
-
-    def _paint_point(self, painter: QPainter, plane: Sight, mark: PointMark) -> None:
-        """A ring with its name; dotted and without a name where the point lies beside the cut."""
-        x, y, behind = plane.to_view(mark.place)
-        near = abs(behind) < self._beside_mm
-        radius = 7.0 if mark.movable else 4.0
-        painter.setPen(QPen(QColor(_POINT_COLOR), 1.8, Qt.PenStyle.SolidLine if near else Qt.PenStyle.DotLine))
-        painter.setBrush(QBrush(Qt.BrushStyle.NoBrush))
-        painter.drawEllipse(QPointF(x, y), radius, radius)
-        if near:
-            font = QFont("DejaVu Sans", 8)
-            painter.setFont(font)
-            width = QFontMetrics(font).horizontalAdvance(mark.name)
-            left = x + radius + 3 if x + radius + 3 + width < self.width() else max(x - radius - 3 - width, 0.0)
-            painter.drawText(QPointF(left, y - radius), mark.name)
-
-    def _paint_path(self, painter: QPainter, plane: Sight, mark: PathMark) -> None:
-        """Solid where the course runs in the cut, dotted where it runs beside it."""
-        seen = plane.to_view(mark.path)
-        for a, b in pairwise(seen):
-            near = abs(a[2] + b[2]) / 2 < self._beside_mm
-            painter.setPen(QPen(QColor(mark.color), 2.5 if near else 1.0,
-                                Qt.PenStyle.SolidLine if near else Qt.PenStyle.DotLine))
-            painter.drawLine(QPointF(a[0], a[1]), QPointF(b[0], b[1]))
-
-    def _paint_needle(self, painter: QPainter, plane: Sight, mark: NeedleMark) -> None:
-        start, knee, tip = plane.to_view(np.stack([mark.points.start, mark.points.knee, mark.points.tip]))
-        beside = max(abs(start[2]), abs(tip[2])) > self._beside_mm
-        width = max(mark.diameter_mm / plane.step_mm, 1.6)
-        style = Qt.PenStyle.DashLine if beside or mark.points.entry is None else Qt.PenStyle.SolidLine
-        for a, b, color in ((start, knee, mark.color), (knee, tip, _TIP_COLOR)):
-            painter.setPen(QPen(QColor(color), width, style, Qt.PenCapStyle.FlatCap))
-            painter.drawLine(QPointF(a[0], a[1]), QPointF(b[0], b[1]))
-        painter.setBrush(QBrush(Qt.BrushStyle.NoBrush))
-        radius = 6.0 if mark.movable else 3.0
-        painter.setPen(QPen(QColor(_TIP_COLOR), 1.4))
-        painter.drawEllipse(QPointF(tip[0], tip[1]), radius, radius)
-        if mark.points.entry is not None:
-            painter.setPen(QPen(QColor(mark.color), 1.6))
-            x, y = start[0], start[1]
-            painter.drawPolygon(QPolygonF([QPointF(x - radius, y), QPointF(x, y - radius), QPointF(x + radius, y),
-                                           QPointF(x, y + radius)]))
 
     # mouse
 

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from qtpy.QtCore import QTimer
 
 from imaging.geometry import Side
 from planner.pictures import SIDE_COLOR
+from planner.plan import WATERMARK, PlanState
 from planner.views import edge_words, facing_words, pose_marks
 from planner.words import best_placement
 from targeting.model import NeedlePose, Target
@@ -25,8 +27,11 @@ __all__ = ["Scene3D"]
 Array = NDArray[np.float64]
 #: With axes (superior, posterior, left) this is the one orientation that does not mirror the patient.
 ORIENTATION = ("away", "down", "right")
+#: While a needle is moved in a flat view the scene follows this often, ms; a move in the scene itself is drawn at once.
+_FRAME_MS = 100
 _REACH_PX = 12.0
 _HANDLE_MM = 3.0
+_WORDS_PT = 9
 _UNITS = ("mm",) * 3
 
 
@@ -41,10 +46,18 @@ class Scene3D:
         viewer.dims.ndisplay = 3
         viewer.scene.camera.orientation = ORIENTATION
         viewer.scene.camera.perspective = 0.0
+        overlay = viewer.canvas.overlays.text
+        overlay.font_size, overlay.position = _WORDS_PT, "bottom_left"
         viewer.mouse_drag_callbacks.append(self._on_drag)
         viewer.scene.camera.events.connect(self._say_direction)
-        self.session.needle_changed.connect(self.show_needles)
+        self._soon = QTimer()
+        self._soon.setSingleShot(True)
+        self._soon.setInterval(_FRAME_MS)
+        self._soon.timeout.connect(self.show_needles)
+        self.session.needle_changed.connect(self._follow)
         self.session.target_changed.connect(self.show_needles)
+        for signal in (self.session.plan_changed, self.session.review_changed):
+            signal.connect(self._say_direction)
 
     def show_anatomy(self, layers: list[LayerData]) -> None:
         """Put the anatomy of the plan into the scene, in place of what was there; the camera stays."""
@@ -86,7 +99,8 @@ class Scene3D:
         middle = (low + high) / 2
         places = np.array([(high[0], middle[1], middle[2]), (low[0], middle[1], middle[2])])
         sides = (Side.LEFT, Side.RIGHT)
-        text = {"string": "{side}", "size": 14, "color": [SIDE_COLOR[s] for s in sides]}
+        text = {"string": "{side}", "size": 14, "color": [SIDE_COLOR[s] for s in sides],
+                "blending": "translucent_no_depth"}
         self._add(to_napari(places), {
             "name": "sides", "features": {"side": [s.value for s in sides]}, "text": text, "size": 0.1,
             "face_color": "transparent", "border_color": "transparent", "units": _UNITS, "axis_labels": AXES,
@@ -100,7 +114,7 @@ class Scene3D:
         camera.set_view_direction(to_napari(np.array([0.0, -1.0, 0.0])), to_napari(np.array([0.0, 0.0, 1.0])))
         rows, columns = self.viewer.window._qt_viewer.canvas.size
         span = high - low
-        camera.zoom = 0.8 * min(rows / span[2], columns / span[0])
+        camera.zoom = min(0.9 * rows / span[2], 0.75 * columns / span[0])  # the words stand beside the box
 
     # needles
 
@@ -114,8 +128,14 @@ class Scene3D:
                 out.append((proposal.target, placement.needles[0]))
         return out
 
+    def _follow(self) -> None:
+        """Draw a moved needle with the next frame: drawing the scene can take longer than many moves of a mouse."""
+        if not self._soon.isActive():
+            self._soon.start()
+
     def show_needles(self) -> None:
         """Draw every target's needle and the handles of the chosen one."""
+        self._soon.stop()
         if not self._names:
             return
         needles = self._needles()
@@ -170,7 +190,8 @@ class Scene3D:
 
     def _say_direction(self, event: Any = None) -> None:
         overlay = self.viewer.canvas.overlays.text
-        overlay.text, overlay.visible = self.words(), True
+        mark = "" if self.session.plan is None or self.session.plan.state is PlanState.APPROVED else f"\n{WATERMARK}"
+        overlay.text, overlay.visible = self.words() + mark, True
 
     # mouse
 
@@ -190,6 +211,7 @@ class Scene3D:
         yield
         while event.type == "mouse_move":
             self.editor.drag(held, origin + np.asarray(event.position)[::-1] - start)
+            self.show_needles()
             event.handled = True
             yield
         self.editor.drag(held, origin + np.asarray(event.position)[::-1] - start)

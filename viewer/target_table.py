@@ -7,14 +7,16 @@ from qtpy.QtGui import QBrush, QColor, QFont
 from qtpy.QtWidgets import QCheckBox, QHeaderView, QTreeWidget, QTreeWidgetItem, QVBoxLayout, QWidget
 
 from planner.pictures import SIDE_COLOR
-from planner.words import CONFIDENCE_HEADING, carm_short, clearance_words, dial_row
+from planner.words import CONFIDENCE_HEADING, best_placement, carm_short, clearance_words, dial_row
 from targeting.model import ConfidenceWord, Placement, Proposal
 from viewer.model import Session
 
 __all__ = ["COLUMNS", "TargetTable"]
 
 COLUMNS = ("nerve", "bone", "side", "joints", CONFIDENCE_HEADING, "state", "smallest clearance")
-_TARGET, _RANK = Qt.ItemDataRole.UserRole, Qt.ItemDataRole.UserRole + 1
+_TARGET, _RANK, _STANDS = (Qt.ItemDataRole.UserRole + n for n in range(3))
+#: What the columns state and smallest clearance say while the needle is moved and not kept.
+_STANDING = {5: "moved, not kept", 6: "see the needle below"}
 _DOUBT_COLOR = {ConfidenceWord.HIGH: "#7ddc7d", ConfidenceWord.MEDIUM: "#ffd24d", ConfidenceWord.LOW: "#ff7a66"}
 
 
@@ -24,6 +26,7 @@ class TargetTable(QWidget):
     def __init__(self, session: Session, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.session = session
+        self._moved = ""
         self.doubt = QCheckBox("only targets in doubt (not HIGH, or nothing proposed)")
         self.tree = QTreeWidget()
         self.tree.setColumnCount(len(COLUMNS))
@@ -31,6 +34,7 @@ class TargetTable(QWidget):
         self.tree.setUniformRowHeights(True)
         self.tree.setAccessibleName("targets")
         self.tree.setMinimumHeight(170)
+        self.tree.setStyleSheet("font-size: 8pt;")  # all seven columns of it in the panel's width
         self.tree.header().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
@@ -41,12 +45,14 @@ class TargetTable(QWidget):
         session.plan_changed.connect(self.fill)
         session.review_changed.connect(self.fill)
         session.target_changed.connect(self._mark_current)
+        session.needle_changed.connect(self._mark_moved)
         self.fill()
 
     def fill(self) -> None:
         """Read every row from the session again, keeping what is unfolded."""
         open_ids = {item.data(0, _TARGET) for item in self._items() if item.isExpanded()}
         self.tree.blockSignals(True)
+        self._moved = ""
         self.tree.clear()
         for proposal in self.session.proposals:
             item = self._row(proposal)
@@ -55,10 +61,11 @@ class TargetTable(QWidget):
         self.tree.blockSignals(False)
         self._filter()
         self._mark_current()
+        self._mark_moved()
 
     def _row(self, proposal: Proposal) -> QTreeWidgetItem:
         row, target = dial_row(proposal), proposal.target
-        placement = self.session.placement_of(target.id)
+        placement = best_placement(proposal)
         clearance = row.reason if placement is None else clearance_words(placement)
         assert self.session.plan is not None
         review = self.session.plan.review(target.id)
@@ -68,6 +75,8 @@ class TargetTable(QWidget):
         item.setData(0, _TARGET, target.id)
         item.setToolTip(0, target.sentence)
         item.setToolTip(6, clearance)
+        for column in _STANDING:
+            item.setData(column, _STANDS, item.text(column))
         bold = QFont()
         bold.setBold(True)
         item.setFont(2, bold)
@@ -77,6 +86,21 @@ class TargetTable(QWidget):
         for alternative in proposal.placements:
             item.addChild(self._alternative(target.id, alternative))
         return item
+
+    def _mark_moved(self) -> None:
+        """A needle moved and not kept: its row says so in place of figures of where it was."""
+        target, draft = self.session.target, self.session.draft
+        moved = "" if target is None or draft is None else target.id
+        if moved == self._moved:
+            return
+        for item in self._items():
+            if item.data(0, _TARGET) == self._moved:
+                for column in _STANDING:
+                    item.setText(column, item.data(column, _STANDS))
+            elif item.data(0, _TARGET) == moved:
+                for column, words in _STANDING.items():
+                    item.setText(column, words)
+        self._moved = moved
 
     def _alternative(self, target_id: str, placement: Placement) -> QTreeWidgetItem:
         pose = placement.needles[0]

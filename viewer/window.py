@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from qtpy.QtCore import Qt
+from qtpy.QtGui import QGuiApplication
 from qtpy.QtWidgets import QWidget
 
 from imaging.errors import NotFoundError
@@ -12,8 +13,8 @@ from viewer.app import ReviewPanel
 
 __all__ = ["open_window", "run"]
 
-#: Of the window, and of the docks of the flat views and of the panel, pixels.
-_SIZE, _WIDTHS = (1680, 1000), (700, 560)
+#: Of the window where the screen has room, and of the docks of the flat views and of the panel, pixels.
+_SIZE, _WIDTHS = (1840, 1080), (690, 590)
 
 
 def open_window(path: Path | None = None, source: Path | None = None, *, show: bool = True) -> ReviewPanel:
@@ -27,7 +28,8 @@ def open_window(path: Path | None = None, source: Path | None = None, *, show: b
     import napari
 
     viewer = napari.Viewer(title="nerveplan", ndisplay=3, show=show)
-    viewer.window.resize(*_SIZE)
+    room = QGuiApplication.primaryScreen().availableGeometry()
+    viewer.window.resize(min(_SIZE[0], room.width()), min(_SIZE[1], room.height()))
     panel = ReviewPanel(viewer)
     panel_dock = viewer.window.add_dock_widget(panel, name="nerveplan", area="right")
     _make_room(panel, panel_dock)

@@ -26,6 +26,8 @@ __all__ = ["SEGMENTATION_FILE", "write_segmentation"]
 SEGMENTATION_FILE = "vertebrae.seg.dcm"
 _SERIES_NUMBER = 900
 _NOTICE = "RESEARCH USE ONLY"
+#: Characters of a DICOM long string.
+_LONGEST_LABEL = 64
 
 
 def _code(level: str) -> Code:
@@ -35,14 +37,24 @@ def _code(level: str) -> Code:
     return codes.SCT.Vertebra if found is None else Code(found, "SCT", f"{level} vertebra")
 
 
-def _descriptions(document: Mapping[str, Any]) -> list[hd.seg.SegmentDescription]:
-    versions = document["versions"]
-    engine = hd.AlgorithmIdentificationSequence(f"nerveplan {versions['engine']}"[:64],
+def _descriptions(document: Mapping[str, Any], labels: NDArray[Any]) -> list[hd.seg.SegmentDescription]:
+    """One segment per vertebra; what a person placed says so."""
+    versions, drawn = document["versions"], set(np.unique(labels).tolist())
+    engine = hd.AlgorithmIdentificationSequence(f"nerveplan {versions['engine']}"[:_LONGEST_LABEL],
                                                 codes.cid7162.ArtificialIntelligence, versions["nerveplan"])
-    return [hd.seg.SegmentDescription(
-        number, f"{level['level']} (confidence {level['confidence']:.2f}, label {level['label']})",
-        codes.SCT.AnatomicalStructure, _code(level["level"]), hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC, engine)
-        for number, level in enumerate(document["levels"], start=1)]
+    return [_description(number, level, engine if level["label"] in drawn else None)
+            for number, level in enumerate(document["levels"], start=1)]
+
+
+def _description(number: int, level: Mapping[str, Any],
+                 engine: hd.AlgorithmIdentificationSequence | None) -> hd.seg.SegmentDescription:
+    """A vertebra whose mask the engine drew, or, without one, a place that a person gave."""
+    by, kinds = level["placed_by"], hd.seg.SegmentAlgorithmTypeValues
+    label = f"{level['level']} (confidence {level['confidence']:.2f}, label {level['label']})"
+    if by:
+        label = f"{level['level']} ({'no mask' if engine is None else 'frame'}) placed by {by}"
+    return hd.seg.SegmentDescription(number, label[:_LONGEST_LABEL], codes.SCT.AnatomicalStructure,
+                                     _code(level["level"]), kinds.MANUAL if engine is None else kinds.AUTOMATIC, engine)
 
 
 def _volume(document: Mapping[str, Any], labels: NDArray[Any], frame_of_reference: str) -> hd.Volume:
@@ -71,7 +83,7 @@ def write_segmentation(plan: PlanFolder, folder: Path) -> tuple[Path, ...]:
     words = f"{_NOTICE}, {WATERMARK}" if marked else _NOTICE
     made = hd.seg.Segmentation(
         images, _volume(document, labels, str(images[0].FrameOfReferenceUID)), hd.seg.SegmentationTypeValues.BINARY,
-        _descriptions(document), hd.UID(), _SERIES_NUMBER, hd.UID(), 1, "nerveplan", "nerveplan",
+        _descriptions(document, labels), hd.UID(), _SERIES_NUMBER, hd.UID(), 1, "nerveplan", "nerveplan",
         document["versions"]["nerveplan"], document["study"]["study_id"], content_label="VERTEBRAE",
         content_description=words, series_description=f"Vertebrae: {words}",
         transfer_syntax_uid=pydicom.uid.ExplicitVRLittleEndian)

@@ -10,18 +10,22 @@ import pytest
 from numpy.typing import NDArray
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import QPoint, QPointF, Qt, QTimer
+from qtpy.QtGui import QImage
 from qtpy.QtWidgets import QApplication, QDialog, QLineEdit
 
 from imaging.geometry import to_index, to_world
 from planner.plan import TargetState
 from planner.review import Review
 from planner.views import ViewName
+from planner.words import clearance_words
 from segmentation.anatomy import StructureName
 from targeting.clearance import boxes_of
 from targeting.model import NeedlePose
+from tests.viewer.conftest import WAIT_MS
 from tests.viewer.test_window import press, shoot
 from viewer.app import ReviewPanel
 from viewer.approval import ApproveDialog, RejectDialog
+from viewer.layers import to_napari
 from viewer.needle_panel import _BAD, _GOOD
 from viewer.plane_view import PlaneView
 from viewer.planes import PlaneName
@@ -105,6 +109,11 @@ def test_dragging_the_tip_measures_live_and_is_kept_on_release(panel: ReviewPane
     np.testing.assert_allclose(pose_of(panel).entry, before.entry)
     assert panel.session.review is not None
     assert len(panel.session.review.history) == 1
+    row = panel.table.tree.topLevelItem(0)
+    assert (row.text(5), row.text(6)) == ("moved, not kept", "see the needle below")
+    assert "follows when the needle rests" in panel.flat.fluoro.view.note
+    ends = panel.viewer.layers["needle ends"]
+    qtbot.waitUntil(lambda: np.allclose(ends.data[1], to_napari(pose_of(panel).tip), atol=1e-3), timeout=WAIT_MS)
     release(qtbot, view, goal)
     assert panel.session.draft is None
     placement = panel.session.placement
@@ -113,7 +122,39 @@ def test_dragging_the_tip_measures_live_and_is_kept_on_release(panel: ReviewPane
     history = panel.session.review.history
     assert [line.words for line in history[1:]] == ["needle placed by hand"]
     assert history[-1].role == "radiologist"
-    assert panel.table.tree.topLevelItem(0).text(5) == "edited"
+    row = panel.table.tree.topLevelItem(0)
+    assert row.text(5) == "edited"
+    assert row.text(6) == clearance_words(placement)
+    qtbot.waitUntil(lambda: "rotate receptor" in panel.flat.fluoro.view.note, timeout=WAIT_MS)
+
+
+def test_pictures_are_coarse_while_a_needle_moves_and_sharp_at_the_same_place_when_it_rests(
+        panel: ReviewPanel, qtbot: QtBot) -> None:
+    view, goal = panel.flat.needle.views[ViewName.ACROSS], toward_canal(panel, 4.0)
+
+    def columns() -> int:
+        assert view.picture is not None
+        return view.picture.shape[1]
+
+    drag(qtbot, in_plane(panel), pose_of(panel).tip, goal, release=False)
+    assert columns() == (view.width() + 1) // 2
+    moving = view.grab().toImage().convertToFormat(QImage.Format.Format_Grayscale8)
+    qtbot.waitUntil(lambda: columns() == view.width(), timeout=WAIT_MS)
+    resting = view.grab().toImage().convertToFormat(QImage.Format.Format_Grayscale8)
+    a, b = (np.frombuffer(image.constBits(), np.uint8).reshape(image.height(), image.bytesPerLine()).astype(float)
+            for image in (moving, resting))
+    assert np.corrcoef(a.ravel(), b.ravel())[0, 1] > 0.9
+    release(qtbot, in_plane(panel), goal)
+    assert columns() == view.width()
+
+
+def test_a_draft_that_is_dropped_gives_its_row_back(panel: ReviewPanel, qtbot: QtBot) -> None:
+    row = panel.table.tree.topLevelItem(0)
+    before = row.text(5), row.text(6)
+    drag(qtbot, in_plane(panel), pose_of(panel).tip, toward_canal(panel, 3.0), release=False)
+    assert row.text(5) == "moved, not kept"
+    press(qtbot, panel, Qt.Key.Key_Escape)
+    assert (row.text(5), row.text(6)) == before
 
 
 def test_the_live_clearance_is_the_distance_to_the_written_mask(panel: ReviewPanel, qtbot: QtBot) -> None:
@@ -302,6 +343,8 @@ def test_approval_needs_the_right_side_typed(panel: ReviewPanel, qtbot: QtBot) -
     assert seen == [(False, f"you typed {target.side.other.value}: this target lies on the patient's "
                             f"{target.side.value}")]
     assert panel.session.target_review.state is TargetState.PROPOSED
+    views = (*panel.flat.ortho.views.values(), *panel.flat.needle.views.values(), panel.flat.fluoro.view)
+    assert {view.marks.watermark for view in views} == {"UNAPPROVED PROPOSAL"}
     answer(ApproveDialog, type_side(target.side.value.lower()))
     press(qtbot, panel, Qt.Key.Key_Return, Qt.KeyboardModifier.ControlModifier)
     review = panel.session.target_review
@@ -309,6 +352,8 @@ def test_approval_needs_the_right_side_typed(panel: ReviewPanel, qtbot: QtBot) -
     assert (review.who, review.typed_side) == ("Dr A. Example", target.side.value)
     assert panel.table.tree.topLevelItem(0).text(5) == "approved"
     assert "UNAPPROVED PROPOSAL" in panel.state.text()
+    assert {view.marks.watermark for view in views} == {""}
+    assert "UNAPPROVED PROPOSAL" in panel.viewer.canvas.overlays.text.text, "other targets are not approved"
     assert not panel.decisions.approve_button.isEnabled()
 
 

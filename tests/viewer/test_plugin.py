@@ -13,7 +13,7 @@ import SimpleITK as sitk
 from npe2 import PluginManifest
 from typer.testing import CliRunner
 
-from imaging.geometry import to_world
+from imaging.geometry import to_index, to_world
 from imaging.volume import Grid, Volume
 from planner.cli import app
 from planner.plan import PlanState
@@ -132,8 +132,9 @@ def test_a_tube_is_closed_and_looks_outward() -> None:
     assert (np.unique(edges, axis=0, return_counts=True)[1] == 2).all()
 
 
-def test_a_picture_shows_the_scan_where_it_lies_with_outlines(planned: Path) -> None:
-    """Against scipy's own interpolation of the Hounsfield values, off the outlines."""
+@pytest.mark.parametrize("cut", ["coronal", "oblique", "leaving"])
+def test_a_picture_shows_the_scan_where_it_lies_with_outlines(planned: Path, cut: str) -> None:
+    """Against scipy's own interpolation of the Hounsfield values, off the outlines and the rim of the scan."""
     from planner.loading import load_plan
     from planner.reslice import Cut
     from viewer.planes import PlaneName, orthogonal
@@ -142,11 +143,22 @@ def test_a_picture_shows_the_scan_where_it_lies_with_outlines(planned: Path) -> 
     assert plan.volume is not None
     window = Window("all", -1000.0, 1000.0)
     plane = orthogonal(PlaneName.CORONAL, plan.spine.vertebrae[0].body_center + np.array([3.3, 1.7, 2.1]), 90, 70, 0.8)
+    if cut != "coronal":
+        right = np.array([0.8, 0.36, 0.48])
+        down = np.cross(right, [0.0, -0.8, 0.6])
+        plane = replace(plane, right=right, down=down / np.linalg.norm(down))
+    if cut == "leaving":
+        plane = replace(plane, center=to_world(plan.volume.grid, np.zeros(3)), width=300, height=300)
     picture = Slicer(plan.volume, plan.spine).picture(plane, window)
     expected = np.clip((Cut(plane, plan.volume.grid).values(plan.volume) + 1000.0) * 255 / 2000, 0, 255)
+    index, last = to_index(plan.volume.grid, plane.points()), np.array(plan.volume.grid.shape[::-1]) - 1.0
+    beyond = np.abs(index - np.clip(index, 0, last)).max(axis=2)
+    if cut == "leaving":
+        assert (beyond > 1).mean() > 0.5
+    assert not picture[beyond > 1].any()
     plain = (picture == picture[..., :1]).all(axis=2)
     assert plain.mean() > 0.8
-    assert np.abs(picture[..., 0].astype(float) - expected)[plain].max() <= 1.01
+    assert np.abs(picture[..., 0].astype(float) - expected)[plain & (beyond == 0)].max() <= 1.01
     assert not plain.all()
 
 

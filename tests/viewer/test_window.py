@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 from numpy.typing import NDArray
 from pytestqt.qtbot import QtBot
@@ -13,12 +16,18 @@ from qtpy.QtCore import QPoint, QPointF, Qt
 from qtpy.QtGui import QWheelEvent
 from qtpy.QtWidgets import QApplication, QFileDialog
 
-from imaging.geometry import to_index
+from imaging.geometry import to_index, to_world
+from imaging.volume import Grid
+from planner.age import scan_age
+from planner.review import Review
 from planner.views import Edge, facing_words
+from sample_data.dicom import write_series
+from sample_data.phantom import Phantom
 from segmentation.engine import Progress
 from targeting.model import ConfidenceWord, confidence_word
 from tests.viewer.conftest import WAIT_MS
 from viewer.app import ReviewPanel
+from viewer.layers import to_napari
 from viewer.plane_view import PlaneView
 from viewer.planes import PlaneName
 from viewer.settings import settings
@@ -68,6 +77,42 @@ def test_a_plan_folder_opens_with_all_its_views(panel: ReviewPanel) -> None:
     assert "UNAPPROVED PROPOSAL" in panel.state.text()
     assert panel.viewer.dims.ndisplay == 3
     shoot(panel, "window")
+
+
+@pytest.mark.parametrize(("days", "said"), [(30, ""), (91, "older than 90 days"), (366, "older than 365 days"),
+                                            (None, "date is not known")])
+def test_an_old_scan_is_said_when_its_plan_is_shown(panel: ReviewPanel, monkeypatch: pytest.MonkeyPatch,
+                                                    days: int | None, said: str) -> None:
+    taken = "" if days is None else f"{datetime.now(UTC) - timedelta(days=days):%Y%m%d}"
+    review = panel.session.review
+    assert review is not None
+    monkeypatch.setattr(Review, "scan_age", property(lambda self: scan_age(taken, datetime.now(UTC))))
+    panel.session.plan_changed.emit()
+    assert said in panel.age.text()
+    assert panel.age.isVisibleTo(panel) is bool(said)
+
+
+def test_scans_open_by_napari_s_own_doors_where_they_lie(window: ReviewPanel, small_phantom: Phantom, tmp_path: Path,
+                                                         ) -> None:
+    """File, Open Sample and File, Open through the plug-in: an oblique DICOM stack keeps its affine."""
+    a = np.radians(25.0)
+    turned = small_phantom.affine.copy()
+    turned[:3, :3] = np.array([[np.cos(a), -np.sin(a), 0], [np.sin(a), np.cos(a), 0], [0, 0, 1]]) @ turned[:3, :3]
+    marked, bright = small_phantom.hu.copy(), (21, 40, 77)
+    marked[bright] = 3000
+    for path in write_series(replace(small_phantom, hu=marked, affine=turned), tmp_path / "ct"):
+        dataset = pydicom.dcmread(path)
+        dataset.ImageOrientationPatient = [float(v) for axis in (0, 1)
+                                           for v in turned[:3, axis] / np.linalg.norm(turned[:3, axis])]
+        dataset.save_as(path)
+    (sample,) = window.viewer.open_sample("nerveplan", "lumbar_ct")
+    (scan,) = window.viewer.open(str(tmp_path / "ct"), plugin="nerveplan")
+    try:
+        assert sample.data.shape == (198, 265, 383)
+        shown = scan.data_to_world(np.unravel_index(np.argmax(scan.data), scan.data.shape))
+        np.testing.assert_allclose(shown, to_napari(to_world(Grid(marked.shape, turned), bright[::-1])), atol=0.01)
+    finally:
+        window.viewer.layers.clear()
 
 
 def test_a_click_moves_the_cross_hair_in_every_view(panel: ReviewPanel, qtbot: QtBot) -> None:
@@ -141,7 +186,7 @@ def test_the_3d_scene_is_not_mirrored_and_says_where_left_is(panel: ReviewPanel)
     viewer, scene = panel.viewer, panel.scene
     scene.look_from_behind()
     assert scene.words() == "seen from the BACK; LEFT is at the left"
-    assert viewer.canvas.overlays.text.text == scene.words()
+    assert viewer.canvas.overlays.text.text == f"{scene.words()}\nUNAPPROVED PROPOSAL"
     assert panel.session.plan is not None
     place = panel.session.plan.spine.vertebrae[0].body_center + np.array([30.0, 80.0, 0.0])
     ball = viewer.add_points(place[None, ::-1], size=8, face_color="red", border_color="red",

@@ -22,6 +22,7 @@ from planner.exit_codes import ExitCode
 from planner.exports import ExportFormat, export_plan
 from planner.exports.standing import PlanFolder
 from planner.plan import WATERMARK
+from planner.review import Review
 from sample_data.dicom import write_series
 from sample_data.phantom import Phantom
 
@@ -101,6 +102,23 @@ def test_the_importer_reads_the_same_levels_back(exported: Path, dicom_plan: Pat
     assert [found.segments[n].label.split(" ")[0] for n in sorted(found.segments)] == \
         [level["level"] for level in plan["levels"]]
     assert int((found.array > 0).sum()) == int((labels > 0).sum())
+
+
+def test_a_vertebra_placed_by_hand_is_a_segment_without_voxels_that_says_whose_hand_it_was(
+        dicom_plan: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(dicom_plan, tmp_path / "case"))
+    review = Review.open(folder)
+    bone = review.plan.spine.vertebra("L3")
+    assert bone is not None
+    assert bone.frame is not None
+    review.drop_vertebra("L3", "Dr A. Example")
+    review.place_vertebra("L3", bone.frame, bone.body_center, "Dr A. Example")
+    (path,) = export_plan(PlanFolder.read(folder), (ExportFormat.SEG,), tmp_path / "out")
+    dataset = pydicom.dcmread(path)
+    placed = [s for s in dataset.SegmentSequence if s.SegmentAlgorithmType == "MANUAL"]
+    assert [s.SegmentLabel for s in placed] == ["L3 (no mask) placed by Dr A. Example"]
+    assert voxels(dataset, int(placed[0].SegmentNumber), 0.25) == set()
+    assert len(dataset.SegmentSequence) == len(review.plan.spine.vertebrae)
 
 
 def test_other_images_and_other_kinds_of_file_are_refused(dicom_plan: Path, written: Path, tmp_path: Path) -> None:
