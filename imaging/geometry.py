@@ -18,9 +18,9 @@ from numpy.typing import ArrayLike, NDArray
 from imaging.volume import Grid
 
 __all__ = [
-    "CArmAngles", "CanonicalAxes", "CtAngles", "Side", "VertebralFrame", "canonical_axes", "carm_angles", "carm_words",
-    "ct_angles", "dicom_positioner_angles", "direction_from_carm", "direction_from_projected", "isotropic_grid",
-    "lps_to_ras", "ras_to_lps", "receptor_axes", "to_index", "to_world", "unit", "whole_degrees",
+    "CArmAngles", "CanonicalAxes", "CtAngles", "Side", "VertebralFrame", "canonical_axes", "carm_angles", "carm_tilt",
+    "carm_words", "ct_angles", "dicom_positioner_angles", "direction_from_carm", "direction_from_projected",
+    "isotropic_grid", "lps_to_ras", "ras_to_lps", "receptor_axes", "to_index", "to_world", "unit", "whole_degrees",
 ]
 
 Array = NDArray[np.float64]
@@ -236,6 +236,11 @@ def carm_angles(u: ArrayLike) -> CArmAngles:
     """Needle direction (3,) LPS, entry to tip, to the receptor angles that look down its barrel (clinical 5.2)."""
     d = -unit(u)
     return CArmAngles(math.degrees(math.atan2(d[0], d[1])), math.degrees(math.asin(float(np.clip(d[2], -1, 1)))))
+
+
+def carm_tilt(u: ArrayLike) -> Array:
+    """(...,) degrees that a receptor tilts (positive toward the head) to look down needles, (..., 3) unit LPS."""
+    return np.asarray(np.degrees(np.arcsin(np.clip(-np.asarray(u, dtype=float)[..., 2], -1.0, 1.0))))
 
 
 def direction_from_carm(angles: CArmAngles) -> Array:

@@ -262,15 +262,16 @@ def _measure_electrode(scene: Scene, batch: Batch, left: Rows, bounds: tuple[flo
     out = electrode_along(
         scene.fields.bones, scene.fields.foramen, scene.inverse, scene.origin, batch.tips[left],
         batch.directions[left], scene.heat_reach, scene.nerve, scene.wanted, 0.25, scene.active,
-        scene.procedure.tip.zone.value, scene.procedure.capture.radius.value, scene.radius + rule.contact.value,
-        *bounds)
+        scene.procedure.tip.zone.value, scene.procedure.capture.radius.value, scene.past_the_tip,
+        scene.radius + rule.contact.value, *bounds)
     ahead, active = scene.working
     if scene.lesion_ahead is not None:
         # the lesion's centre takes the place of the active tip for heat and nerve, bone is still met by the tip
         out[:, 3:] = electrode_along(
             scene.fields.bones, scene.fields.foramen, scene.inverse, scene.origin,
             batch.tips[left] + ahead * batch.directions[left], batch.directions[left], scene.heat_reach, scene.nerve,
-            scene.wanted, 0.25, active, 0.0, scene.procedure.capture.radius.value, 0.0, -np.inf, np.inf)[:, 3:]
+            scene.wanted, 0.25, active, 0.0, scene.procedure.capture.radius.value, np.inf, 0.0, -np.inf,
+            np.inf)[:, 3:]
     columns = dict(zip(("near", "gap", "contact", "hot", "warm", "nerve_gap", "captured"), out.T, strict=True))
     for name, column in columns.items():
         batch.electrode[name] = np.full(len(batch), np.nan)

@@ -43,8 +43,8 @@ class _ElectrodeGrid:
     along: tuple[float, float]
 
 
-_COARSE = _ElectrodeGrid(4.0, 0.5, (-0.5, 1.5), 0.75, 1.5, 1.5, (-6.0, 1.5))
-_FINE = _ElectrodeGrid(2.5, 0.5, (-0.5, 2.5), 0.75, 2.25, 1.5, (-6.0, 1.5))
+_COARSE = _ElectrodeGrid(4.0, 0.5, (-0.5, 1.5), 0.75, 1.5, 1.5, (-6.0, 3.0))
+_FINE = _ElectrodeGrid(2.5, 0.5, (-0.5, 2.5), 0.75, 2.25, 1.5, (-6.0, 3.0))
 
 
 @dataclass(frozen=True, eq=False)

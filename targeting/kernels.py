@@ -256,7 +256,7 @@ def least_slack(combined: Field, bones: Field, combined_cells: State, bone_cells
 @compiled
 def electrode_along(bones: Field, foramen: Field, inverse: Array, origin: Array, tips: Array, directions: Array,
                     reach: Array, nerve: Array, wanted: NDArray[np.bool_], step: float, active: float, zone: float,
-                    capture: float, contact: float, least_near: float, most_gap: float) -> Array:
+                    capture: float, beyond: float, contact: float, least_near: float, most_gap: float) -> Array:
     """How active tips lie beside bone, spinal nerve and medial branch.
 
     Parameters
@@ -267,8 +267,10 @@ def electrode_along(bones: Field, foramen: Field, inverse: Array, origin: Array,
         Dense points of the course, `step` apart, and whether they lie on the part of the neck to cover.
     active, zone : float
         Length of the active tip, and of the part of the needle that may graze bone, mm.
-    capture, contact : float
-        Distance from the axis at which the nerve counts as caught, and at which the axis counts as lying on bone, mm.
+    capture, beyond : float
+        Distance from the axis at which the nerve counts as caught, and how far past either end of the active tip, mm.
+    contact : float
+        Distance at which the axis counts as lying on bone, mm.
     least_near, most_gap : float
         Limits of the first two columns, mm; a needle that breaks one of them is NaN in those that follow.
 
@@ -306,10 +308,11 @@ def electrode_along(bones: Field, foramen: Field, inverse: Array, origin: Array,
         closest, caught = 1e18, 0
         for k in range(len(nerve)):
             p, q, r = nerve[k, 0] - x, nerve[k, 1] - y, nerve[k, 2] - z
-            s = min(max(-(p * u + q * v + r * w), 0.0), active)
+            back = -(p * u + q * v + r * w)
+            s = min(max(back, 0.0), active)
             d2 = (p + s * u) ** 2 + (q + s * v) ** 2 + (r + s * w) ** 2
             closest = min(closest, d2)
-            if wanted[k] and d2 <= capture * capture:
+            if wanted[k] and d2 <= capture * capture and -beyond <= back <= active + beyond:
                 caught += 1
         out[n, 5], out[n, 6] = math.sqrt(closest), caught * step
     return out

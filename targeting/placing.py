@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from imaging.geometry import whole_degrees
+from imaging.geometry import carm_tilt, whole_degrees
 from segmentation.anatomy import StructureName
 from targeting.angles import make_pose
 from targeting.assess import Batch
@@ -143,6 +143,9 @@ def _why(scene: Scene, batch: Batch, row: int, measured: Measured, length_mm: fl
     unusual = scene.band.oblique_usual.excess(oblique) + scene.band.tilt_usual.excess(tilt)
     if unusual > 0.5:
         parts.append("outside the usual angles")
+    steep = abs(float(carm_tilt(batch.directions[row])))
+    if steep > scene.procedure.search.carm_tilt.value:
+        parts.append(f"looking down the needle takes {steep:.0f} degrees of C-arm tilt, more than most can")
     return "; ".join(parts)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from imaging.geometry import carm_tilt
 from targeting.assess import Batch, measure_path, robustness
 from targeting.procedures import ProcedureKind
 from targeting.region import Standing
@@ -66,6 +67,7 @@ def score(scene: Scene, batch: Batch, which: NDArray[np.intp], *,
     if procedure.kind is ProcedureKind.RF and scene.target.region is None:
         rule, found = scene.electrode, batch.electrode
         if scene.has_course:
+            scores["catch"] = scene.caught(found["nerve_gap"][which])
             scores["captured"] = np.clip(found["captured"][which] / rule.captured_goal.value, 0.0, 1.0)
             scores["parallel"] = np.clip(1.0 - found["parallel"][which] / rule.parallel_limit.value, 0.0, 1.0)
         scores["contact"] = np.clip(found["contact"][which] / rule.contact_share.value, 0.0, 1.0)
@@ -78,6 +80,8 @@ def score(scene: Scene, batch: Batch, which: NDArray[np.intp], *,
         total += weight.value * scores.get(name, np.zeros(len(which)))
     # rounded, so that equal choices stay equal in whatever way the patient lies and the first of them is taken
     total = np.where(usual, total, procedure.search.unusual_share.value * total)
+    beyond = np.abs(carm_tilt(batch.directions[which])) > procedure.search.carm_tilt.value
+    total = np.where(beyond, procedure.search.beyond_carm_share.value * total, total)
     return np.asarray(np.round(total, 6), dtype=np.float64), scores
 
 

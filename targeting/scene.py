@@ -7,6 +7,7 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import ncx2
 
 from imaging.geometry import VertebralFrame, unit
 from segmentation.anatomy import LandmarkName, Nerve
@@ -22,11 +23,14 @@ from targeting.procedures import Procedure
 from targeting.procedures.schema import AngleBand, Electrode
 from targeting.region import TipRegion
 from targeting.targets import neck_fraction, sample_path
+from targeting.uncertainty import landmark_covariance
 
 __all__ = ["Scene"]
 
 Array = NDArray[np.float64]
 _CONTACT_GAP_MM = 0.1
+#: Distances of an axis to the nerve for which the probability of capture is tabled, mm.
+_FARTHEST_MM = 12.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,6 +172,29 @@ class Scene:
     def working(self) -> tuple[float, float]:
         """The part of the needle that acts: how far beyond the tip it ends, and how long it is, mm."""
         return (0.0, self.active) if self.lesion_ahead is None else (self.lesion_ahead, 0.0)
+
+    @property
+    def past_the_tip(self) -> float:
+        """How far past either end of the active tip the nerve still counts as caught, mm."""
+        beyond = self.procedure.capture.beyond
+        return 0.0 if beyond is None else beyond.value
+
+    def caught(self, gaps: Array) -> Array:
+        """(n,) probability of capture for needles whose axes pass the nerve at (n,) mm, as a share of one on it.
+
+        By errors equal in every direction across the nerve: a figure to rank by, read off a table.
+        """
+        return np.asarray(np.interp(gaps, self._caught[0], self._caught[1]))
+
+    @cached_property
+    def _caught(self) -> tuple[Array, Array]:
+        """Distances of the axis to the nerve, mm, and the share of the best probability there."""
+        capture, gaps = self.procedure.capture, np.arange(0.0, _FARTHEST_MM, 0.1)
+        own = float(np.trace(self.target.covariance + landmark_covariance(self.target))) / 3.0
+        place = 0.0 if capture.ranked_sigma is None else capture.ranked_sigma.value
+        variance = own + place**2
+        p = ncx2.cdf(capture.radius.value**2 / variance, 2, gaps**2 / variance)
+        return gaps, p / p[0]
 
     @property
     def working_words(self) -> str:

@@ -152,9 +152,11 @@ def _captured(scene: Scene, poses: Sequence[NeedlePose]) -> float:
     """Length of the wanted part of the nerve within the capture radius of either active tip, mm."""
     wanted, caught = scene.nerve[scene.wanted], np.zeros(int(scene.wanted.sum()), np.bool_)
     for pose in poses:
-        s = np.clip((pose.tip - wanted) @ pose.direction, 0.0, scene.active)
+        back = (pose.tip - wanted) @ pose.direction
+        s = np.clip(back, 0.0, scene.active)
         gap = np.linalg.norm(wanted - pose.tip + s[:, None] * pose.direction, axis=1)
-        caught |= gap <= scene.procedure.capture.radius.value
+        beside = (back >= -scene.past_the_tip) & (back <= scene.active + scene.past_the_tip)
+        caught |= beside & (gap <= scene.procedure.capture.radius.value)
     return 0.25 * int(caught.sum())
 
 

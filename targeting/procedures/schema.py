@@ -199,17 +199,35 @@ class SecondNeedle:
 
 @dataclass(frozen=True)
 class Capture:
-    """Distance within which the nerve counts as caught, mm, and the placement errors of the curve."""
+    """Distance within which the nerve counts as caught, mm, and the placement errors of the curve.
+
+    Attributes
+    ----------
+    beyond : Constant or None
+        How far past either end of an active tip its lesion is taken to reach, mm; None for all else.
+    ranked_sigma : Constant or None
+        The placement error per axis whose probability of capture ranks electrodes, mm.
+    """
 
     radius: Constant
     radius_low: Constant
     radius_high: Constant
     placement_sigmas: Numbers
+    beyond: Constant | None = None
+    ranked_sigma: Constant | None = None
 
 
 @dataclass(frozen=True)
 class SearchRule:
-    """How finely paths are sampled and when two are one choice."""
+    """How finely paths are sampled, when two are one choice, and what lowers a score.
+
+    Attributes
+    ----------
+    unusual_share, beyond_carm_share : Constant
+        What is left of a score outside the usual angles, and beyond `carm_tilt`.
+    carm_tilt : Constant
+        Greatest tilt to either side that a C-arm is taken to reach, degrees.
+    """
 
     entry_spacing: Constant
     clearance_saturation: Constant
@@ -219,6 +237,8 @@ class SearchRule:
     different_entry: Constant
     angle_scale: Constant
     unusual_share: Constant
+    carm_tilt: Constant
+    beyond_carm_share: Constant
     required_within: Constant
     placements: Constant
 

@@ -150,9 +150,14 @@ def facet_joint(anatomy: Anatomy, above: Vertebra, below: Vertebra, side: Side, 
     return FacetJoint(upper, lower, space, along, sheet.seen, float(np.mean(lengths)), float(np.median(angles)))
 
 
-def _parts(joint: FacetJoint, rule: FacetRule) -> list[tuple[str, Mask]]:
-    """Where a tip may end: in the joint just inside its posterior edge, or in the recess at its lower end."""
+def _parts(joint: FacetJoint, summit: float, rule: FacetRule) -> list[tuple[str, Mask]]:
+    """Where a tip may end: in the joint just inside its posterior edge, or in the recess at its lower end.
+
+    The joint ends at the tip of the superior articular process, `summit` mm along superior; what the masks leave open
+    above it is the superior recess.
+    """
     low, high = joint.heights
+    high = min(high, summit)
     z = joint.lower.superior[:, None, None]
     share = np.minimum(rule.posterior_share.value * joint.line_mm, rule.inside.value)
     with np.errstate(invalid="ignore"):
@@ -172,7 +177,10 @@ def facet_target(anatomy: Anatomy, procedure: Procedure, joint_name: str, side: 
     assert isinstance(rule, FacetRule)
     above, below = (anatomy.whole(name) for name in bones_of_joint(joint_name))
     joint = facet_joint(anatomy, above, below, side, rule)
-    parts = _parts(joint, rule)
+    mark = below.landmarks[LandmarkName(f"sap_tip_{side.value.lower()}")]
+    frame = below.frame
+    assert frame is not None
+    parts = _parts(joint, float(frame.to_side(mark.position, side)[2]), rule)
     entrance = parts[0][1]
     if not entrance.any():
         raise NoSite(f"the {joint_name} joint has no posterior opening on the {side.value}")
@@ -180,13 +188,10 @@ def facet_target(anatomy: Anatomy, procedure: Procedure, joint_name: str, side: 
     inside = _places(block, entrance)
     best = inside[int(np.argmin(np.linalg.norm(inside - np.median(inside, axis=0), axis=1)))]
     bones = np.minimum(joint.upper.distance, joint.lower.distance)
-    frame = below.frame
-    assert frame is not None
     left = block.on_side(side)  # turned twice: along the left axis again
     region = tip_region(left, side, [(name, flip_to_left(mask, side)) for name, mask in parts], best,
                         np.ascontiguousarray(flip_to_left(bones, side)), f"the {joint_name} joint",
                         rule.aim_gap.value, int(rule.aims.value))
-    mark = below.landmarks[LandmarkName(f"sap_tip_{side.value.lower()}")]
     doubts: list[Doubt] = [(mark.confidence, "; ".join(mark.reasons) or "superior articular process")]
     if joint.seen < rule.seen.value:
         doubts.append((rule.low_confidence.value, f"only {100 * joint.seen:.0f} percent of the joint space are seen in "

@@ -14,6 +14,7 @@ from imaging.geometry import (
     VertebralFrame,
     canonical_axes,
     carm_angles,
+    carm_tilt,
     carm_words,
     ct_angles,
     dicom_positioner_angles,
@@ -106,6 +107,7 @@ def test_frame_round_trip(q: tuple[float, ...], point: tuple[float, ...]) -> Non
 def test_carm_round_trip(theta: float, phi: float) -> None:
     back = carm_angles(direction_from_carm(CArmAngles(theta, phi)))
     assert (back.rotation_deg, back.tilt_deg) == pytest.approx((theta, phi), abs=1e-6)
+    assert carm_tilt(direction_from_carm(CArmAngles(theta, phi))) == pytest.approx(phi, abs=1e-6)
 
 
 @given(grids(), st.lists(st.tuples(finite, finite, finite), min_size=1, max_size=4))

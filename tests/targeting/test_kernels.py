@@ -194,10 +194,10 @@ def test_electrodes_are_measured_as_by_hand(world: tuple) -> None:
     wanted = np.arange(80) % 3 > 0
     reach = np.array([[0.0, 3.1, 5.6], [5.0, 5.6, 8.2], [10.0, 3.1, 5.6]])
     out = electrode_along(bones, foramen, inverse, origin, tips, directions, reach, nerve, wanted, 0.25, 10.0, 11.0,
-                          3.0, 1.6, -np.inf, np.inf)
+                          3.0, 1.0, 1.6, -np.inf, np.inf)
     near, gap = float(np.median(out[:, 0])), float(np.median(out[:, 1])) + 1.0
     some = electrode_along(bones, foramen, inverse, origin, tips, directions, reach, nerve, wanted, 0.25, 10.0, 11.0,
-                           3.0, 1.6, near, gap)
+                           3.0, 1.0, 1.6, near, gap)
     kept = (out[:, 0] >= near) & (out[:, 1] <= gap)
     assert 0 < kept.sum() < len(kept)
     np.testing.assert_array_equal(some[:, :2], out[:, :2])
@@ -215,4 +215,6 @@ def test_electrodes_are_measured_as_by_hand(world: tuple) -> None:
         _, axis = axis_points(tips[n], directions[n], 10.0, 0.01)
         gaps = np.linalg.norm(nerve[:, None] - axis[None], axis=2).min(axis=1)
         assert out[n, 5] == pytest.approx(gaps.min(), abs=1e-3)
-        assert out[n, 6] == pytest.approx(0.25 * (gaps[wanted] <= 3.0).sum(), abs=0.26)
+        back = (tips[n] - nerve) @ directions[n]
+        caught = wanted & (gaps <= 3.0) & (back >= -1.0) & (back <= 11.0)
+        assert out[n, 6] == pytest.approx(0.25 * caught.sum(), abs=0.26)

@@ -382,3 +382,22 @@ def test_a_tip_on_bone_that_the_scan_does_not_show_is_turned_down() -> None:
     for volume, told in ((seen, False), (false, True), (_in_fat(best.tip - 5.0 * best.direction, 4.0), False)):
         found = Evaluator(spine, BLOCK, volume, [target]).evaluate(target, best.entry, best.tip)
         assert (RejectionReason.BONE_NOT_SEEN in {b.reason for b in found.placement.broken}) is told
+
+
+def test_the_first_electrode_is_about_the_likeliest_to_catch_the_nerve() -> None:
+    for nerve in (Nerve.L1, Nerve.L2, Nerve.L3):
+        placements = [p for p in _plan(lumbar_spine(), RF, nerve).placements if p.kind is PlacementKind.STRAIGHT]
+        caught = [next(c.p for c in p.capture if c.placement_sigma_mm == 1.5) for p in placements]
+        assert caught[0] >= max(caught) - 0.03
+        assert RF.weights["catch"].value + RF.weights["captured"].value >= 0.5 - 1e-9
+
+
+def test_an_angle_that_no_c_arm_follows_loses_and_is_said() -> None:
+    first = _usual(ProcedureKind.RF).placements[0].needles[0]
+    limit = abs(first.carm.tilt_deg) - 2.0
+    search_rule = replace(RF.search, carm_tilt=replace(RF.search.carm_tilt, value=limit))
+    proposal = _plan(lumbar_spine(), replace(RF, search=search_rule))
+    beyond = [abs(p.needles[0].carm.tilt_deg) > limit for p in proposal.placements]
+    assert not beyond[0]
+    for placement, steep in zip(proposal.placements, beyond, strict=True):
+        assert ("degrees of C-arm tilt, more than most can" in placement.why) is steep

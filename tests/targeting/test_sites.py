@@ -159,6 +159,27 @@ def test_a_foraminal_tip_lies_in_its_quadrant_beside_the_nerve(procedure: Proced
         _assert_between_pedicles(spine, lower, side, tip)
 
 
+@pytest.mark.parametrize("lowered", [0.0, 4.0])
+def test_the_upper_third_of_a_facet_joint_is_counted_from_the_tip_of_the_process(lowered: float) -> None:
+    """What the masks leave open above the superior articular process is its superior recess, not the joint."""
+    spine, name = lumbar_spine(), LandmarkName("sap_tip_left")
+    vertebrae = []
+    for v in spine.vertebrae:
+        marks = dict(v.landmarks)
+        if v.name == "L4":
+            marks[name] = replace(marks[name], position=marks[name].position - lowered * v.frame.superior)
+        vertebrae.append(replace(v, landmarks=marks))
+    spine = replace(spine, vertebrae=tuple(vertebrae))
+    target, = make_targets(spine, FACET, joints=["L3/4"], sides=[Side.LEFT], volume=lumbar_volume()).targets
+    frame, region = spine.vertebra("L4").frame, target.region
+    heights = frame.to_local(region.aims)[:, 2]
+    summit = frame.to_local(spine.vertebra("L4").landmarks[name].position)[2]
+    inside = np.array([place.startswith("posterior") for place in region.places])
+    assert inside.any()
+    below = FACET.site_rule.superior_share.value * (summit - heights[inside].min())
+    assert heights[inside].max() <= summit - below + 0.5
+
+
 def _assert_between_pedicles(spine: Spine, level: str, side: Side, tip: np.ndarray) -> None:
     """Above the upper edge of the lower pedicle, and not lateral of its border by more than a voxel and the rule."""
     bone, vertebra = _voxels(spine, level), spine.vertebra(level)
