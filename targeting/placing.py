@@ -145,7 +145,7 @@ def _why(scene: Scene, batch: Batch, row: int, measured: Measured, length_mm: fl
         parts.append("outside the usual angles")
     steep = abs(float(carm_tilt(batch.directions[row])))
     if steep > scene.procedure.search.carm_tilt.value:
-        parts.append(f"looking down the needle takes {steep:.0f} degrees of C-arm tilt, more than most can")
+        parts.append(f"looking down the needle takes {whole_degrees(steep)} degrees of C-arm tilt, more than most can")
     return "; ".join(parts)
 
 

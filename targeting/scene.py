@@ -23,7 +23,6 @@ from targeting.procedures import Procedure
 from targeting.procedures.schema import AngleBand, Electrode
 from targeting.region import TipRegion
 from targeting.targets import neck_fraction, sample_path
-from targeting.uncertainty import landmark_covariance
 
 __all__ = ["Scene"]
 
@@ -190,7 +189,7 @@ class Scene:
     def _caught(self) -> tuple[Array, Array]:
         """Distances of the axis to the nerve, mm, and the share of the best probability there."""
         capture, gaps = self.procedure.capture, np.arange(0.0, _FARTHEST_MM, 0.1)
-        own = float(np.trace(self.target.covariance + landmark_covariance(self.target))) / 3.0
+        own = float(np.trace(self.target.covariance)) / 3.0
         place = 0.0 if capture.ranked_sigma is None else capture.ranked_sigma.value
         variance = own + place**2
         p = ncx2.cdf(capture.radius.value**2 / variance, 2, gaps**2 / variance)
