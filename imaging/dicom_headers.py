@@ -111,6 +111,8 @@ class SliceRecord:
         Rescale; None when absent.
     patient : str
         A digest that tells two patients apart and names neither.
+    patient_name : str
+        A digest of the name alone, however it is spaced or capitalised; empty without a name.
     split : tuple of str
         What separates images of one series that share their places: acquisition, time point, echo.
     """
@@ -128,6 +130,7 @@ class SliceRecord:
     study_date: str
     patient_position: str
     patient: str
+    patient_name: str
     image_type: tuple[str, ...]
     position: tuple[float, float, float] | None
     orientation: tuple[float, ...] | None
@@ -226,6 +229,10 @@ def _padding_range(vetted: VettedFile, stored: int, signed: bool) -> tuple[int, 
     return (min(ends), max(ends)) if ends and vetted.short(_PADDING) is not None else None
 
 
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16] if text else ""
+
+
 def _record(vetted: VettedFile, pixels: PixelFormat) -> SliceRecord:
     values = vetted.values
     patient = vetted.text(_PATIENT_ID) or vetted.text(_PATIENT_NAME)
@@ -246,7 +253,8 @@ def _record(vetted: VettedFile, pixels: PixelFormat) -> SliceRecord:
         description=values.get(_DESCRIPTION, b"")[:64].decode("utf-8", "replace").strip(" \0"),
         study_date=vetted.text(_STUDY_DATE)[:8],
         patient_position=vetted.text(_PATIENT_POSITION)[:16],
-        patient=hashlib.sha256(patient.encode()).hexdigest()[:16] if patient else "",
+        patient=_digest(patient),
+        patient_name=_digest(" ".join(vetted.text(_PATIENT_NAME).replace("^", " ").casefold().split())),
         image_type=tuple(part.strip().upper() for part in vetted.text(_IMAGE_TYPE).split("\\")),
         position=None if position is None else (position[0], position[1], position[2]),
         orientation=_numbers(vetted, _ORIENTATION, 6),

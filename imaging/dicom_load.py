@@ -139,6 +139,9 @@ def _header_findings(series: Series) -> list[Finding]:
         say(FindingCode.EMPTY_UIDS, Severity.WARNING,
             "study, series or instance UIDs are empty: slices were grouped by folder and geometry; "
             "exports cannot refer to them")
+    if len({record.patient_name for record in series.slices if record.patient_name}) > 1:
+        say(FindingCode.PATIENT_NAMES_DIFFER, Severity.WARNING,
+            "the slices bear one patient identity and several patient names: make sure that they are one person's")
     if first.patient_position not in _USUAL_POSITIONS:
         say(FindingCode.UNUSUAL_PATIENT_POSITION, Severity.WARNING,
             f"the patient lay {first.patient_position}, not supine: left and right follow the patient, check them")

@@ -30,6 +30,9 @@ _AIR_HU = -900.0
 _FAT_HU = -50.0
 _BONE_HU = 200.0
 _HIGHEST_HU = 33000.0
+_TISSUE_HU = -300.0
+#: Of the body's voxels: more without a value inside it forbid planning.
+_MISSING_SHARE = 0.001
 _WARN_SLICE_MM = 1.6
 
 
@@ -64,11 +67,13 @@ def read_image_file(
                                 f"voxels: at least {MIN_SLICES} slices are needed; give the whole scan")
     stored = _read(header, limits)
     digest = _digest(stored, header, grid)
-    array, slope, intercept = _as_contract(stored, header)
+    array, slope, intercept, bad = _as_contract(stored, header)
     low, high = (float(v) * slope + intercept for v in (array.min(), array.max()))
     modality, reason = _modality(min(low, high), max(low, high), bool(array.dtype.kind == "i"))
     severity = Severity.INFO if modality == "CT" else Severity.WARNING
     findings.append(Finding(FindingCode.MODALITY_UNKNOWN, severity, reason))
+    if bad is not None:
+        findings.append(_missing_values(array, slope, intercept, bad))
     if float(grid.spacing.max()) > _WARN_SLICE_MM:
         message = f"voxels measure up to {float(grid.spacing.max()):.2f} mm, more than 1.5 mm: bone edges are blurred"
         findings.append(Finding(FindingCode.THICK_SLICES, Severity.WARNING, message))
@@ -215,10 +220,11 @@ def _digest(stored: NDArray[Any], header: FileHeader, grid: Grid) -> str:
     return digest.hexdigest()
 
 
-def _as_contract(stored: NDArray[Any], header: FileHeader) -> tuple[NDArray[Any], float, float]:
-    """int16 with slope and intercept when the values fit, else float32 values."""
+def _as_contract(stored: NDArray[Any],
+                 header: FileHeader) -> tuple[NDArray[Any], float, float, NDArray[np.bool_] | None]:
+    """int16 with slope and intercept when the values fit, else float32 values; and where there was no value, if any."""
     if stored.dtype.kind in "iu" and int(stored.max()) <= 32767 and int(stored.min()) >= -32768:
-        return stored.astype(np.int16, copy=False), header.slope, header.intercept
+        return stored.astype(np.int16, copy=False), header.slope, header.intercept, None
     values = stored.astype(np.float32)
     if header.slope != 1.0 or header.intercept != 0.0:
         values = values * np.float32(header.slope) + np.float32(header.intercept)
@@ -228,8 +234,22 @@ def _as_contract(stored: NDArray[Any], header: FileHeader) -> tuple[NDArray[Any]
     if bad.any():
         values[bad] = values[~bad].min()
     if float(values.min()) >= -32768 and float(values.max()) <= 32767 and bool((values == np.rint(values)).all()):
-        return values.astype(np.int16), 1.0, 0.0
-    return values, 1.0, 0.0
+        return values.astype(np.int16), 1.0, 0.0, bad if bad.any() else None
+    return values, 1.0, 0.0, bad if bad.any() else None
+
+
+def _missing_values(array: NDArray[Any], slope: float, intercept: float, bad: NDArray[np.bool_]) -> Finding:
+    """How much of the scan has no value; a block where it lies in the body, with tissue before and behind it."""
+    tissue = (array * np.float32(slope) + np.float32(intercept) > _TISSUE_HU) & ~bad
+    before = np.logical_or.accumulate(tissue, axis=0)
+    inside = bad & before & np.logical_or.accumulate(tissue[::-1], axis=0)[::-1]
+    share, within = float(bad.mean()), float(inside.sum()) / max(int(tissue.sum()), 1)
+    said = f"{share:.2%} of the voxels hold no number (NaN or infinite); they were read as air"
+    if within <= _MISSING_SHARE:
+        return Finding(FindingCode.VALUES_MISSING, Severity.WARNING, said)
+    return Finding(FindingCode.VALUES_MISSING, Severity.BLOCK,
+                   f"{said}, and many of them lie inside the body: what is there is not known and nothing is aimed. "
+                   "Export the scan again.")
 
 
 def _modality(low: float, high: float, whole: bool) -> tuple[str, str]:

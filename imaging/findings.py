@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-__all__ = ["Finding", "FindingCode", "Severity"]
+__all__ = ["FILE_DOUBTED", "Finding", "FindingCode", "Severity"]
 
 
 class Severity(StrEnum):
@@ -39,6 +39,8 @@ class FindingCode(StrEnum):
     BURNED_IN_ANNOTATION = "burned_in_annotation"
     STALE_SCAN = "stale_scan"
     SCAN_AGE_UNKNOWN = "scan_age_unknown"
+    VALUES_MISSING = "values_missing"
+    PATIENT_NAMES_DIFFER = "patient_names_differ"
     # the anatomy
     NO_SPINE_FOUND = "no_spine_found"
     LEVEL_FROM_SACRUM_ONLY = "level_from_sacrum_only"
@@ -55,6 +57,8 @@ class FindingCode(StrEnum):
     STRUCTURE_NOT_COMPUTED = "structure_not_computed"
     CANAL_DISAGREEMENT = "canal_disagreement"
     LABELS_REFUSED = "labels_refused"
+    ORIENTATION_WRONG = "orientation_wrong"
+    VOXEL_SIZE_WRONG = "voxel_size_wrong"
     # the plan
     SKIN_NOT_IN_VIEW = "skin_not_in_view"
     SUPINE_SCAN_PRONE_PROCEDURE = "supine_scan_prone_procedure"
@@ -62,6 +66,10 @@ class FindingCode(StrEnum):
     NO_ADMISSIBLE_PATH = "no_admissible_path"
     MODALITY_NOT_PLANNED = "modality_not_planned"
     CLINICIAN_SELECTION_REQUIRED = "clinician_selection_required"
+
+
+#: Blocking, these say that the file itself is wrong: no needle is planned on it whatever else is known.
+FILE_DOUBTED = frozenset({FindingCode.ORIENTATION_WRONG, FindingCode.VOXEL_SIZE_WRONG, FindingCode.VALUES_MISSING})
 
 
 @dataclass(frozen=True)

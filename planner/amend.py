@@ -124,14 +124,15 @@ def relabel(plan: Plan, statement: str, progress: Progress | None = None) -> Pla
     said, spine = parse_statement(statement), plan.spine
     found = Segmentation(
         spine.grid, spine.labels, {v.label: v.name for v in spine.vertebrae}, spine.numbering,
-        {v.name: v.confidence for v in spine.vertebrae}, {}, {v.name: v.evidence for v in spine.vertebrae}, {},
-        {v.name: v.sacralised for v in spine.vertebrae}, spine.engine, spine.findings)
+        {v.name: v.confidence for v in spine.vertebrae}, {v.name: v.alternates for v in spine.vertebrae},
+        {v.name: v.evidence for v in spine.vertebrae}, {}, {v.name: v.sacralised for v in spine.vertebrae},
+        spine.engine, spine.findings)
     named = apply_statements(found, (said,))
     names = dict(zip(found.levels.values(), named.levels.values(), strict=True))
     labels = {level: value for value, level in named.levels.items()}
     vertebrae = tuple(replace(
-        v, name=names[v.name], label=labels[names[v.name]], confidence=named.confidence[names[v.name]], alternates=(),
-        evidence=named.evidence[names[v.name]]) for v in spine.vertebrae)
+        v, name=names[v.name], label=labels[names[v.name]], confidence=named.confidence[names[v.name]],
+        alternates=named.alternates[names[v.name]], evidence=named.evidence[names[v.name]]) for v in spine.vertebrae)
     nerves = tuple(replace(c, carrier=names[c.carrier], nerve=carried_nerve(names[c.carrier])) for c in spine.nerves)
     renamed = replace(spine, labels=named.labels, numbering=named.numbering, vertebrae=vertebrae, nerves=nerves,
                       findings=named.findings)

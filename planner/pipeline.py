@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from imaging.errors import NotFoundError, UsageError
+from imaging.findings import FILE_DOUBTED, Severity
 from imaging.geometry import Side
 from imaging.volume import SeriesIdentity, Volume
 from planner.defaults import DEFAULT_ENGINE, DEFAULT_PROCEDURE, NO_PROCEDURE
@@ -361,11 +362,17 @@ def _propose(volume: Volume | None, spine: Spine, request: PlanRequest, stages: 
 
 
 def why_no_needles(volume: Volume | None, spine: Spine) -> str:
-    """Why no needle may be proposed for any target of this study; empty when they may."""
+    """Why no needle may be proposed for any target of this study; empty when they may.
+
+    What a blocking finding says of the file itself no statement and no hand can mend.
+    """
     if volume is None:
         return "no image: needles need the skin and the structures around the path"
     if not _plannable(volume):
         return "needles are planned on CT only"
+    for finding in (*volume.findings, *spine.findings):
+        if finding.severity is Severity.BLOCK and finding.code in FILE_DOUBTED:
+            return finding.message
     if spine.vertebrae and spine.numbering.status is NumberingStatus.RELATIVE:
         return ("the level is not known: neither sacrum nor last rib establishes it; state a level with --name, such "
                 "as --name LLV-1=L4")

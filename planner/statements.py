@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -12,6 +12,8 @@ import numpy as np
 from imaging.errors import UsageError
 from imaging.findings import Finding, FindingCode, Severity
 from segmentation.anatomy import VERSE_LABEL, Level, is_relative
+from segmentation.constants import constants
+from segmentation.label_checks import bones_touch
 from segmentation.spine import Alternate, Numbering, NumberingStatus, Segmentation
 
 __all__ = ["LevelStatement", "apply_statements", "parse_statement", "stated_names"]
@@ -19,6 +21,7 @@ __all__ = ["LevelStatement", "apply_statements", "parse_statement", "stated_name
 _V = TypeVar("_V")
 _STANDARD: tuple[Level, ...] = tuple(level for level in Level if level not in (Level.T13, Level.L6, Level.S1))
 _NAMES = frozenset(level.value for level in Level if level is not Level.S1)
+_ON_SACRUM = (Level.L4, Level.L5, Level.L6)
 _FORM = re.compile(r"^\s*([A-Za-z0-9-]+)\s*=\s*([A-Za-z][0-9]{1,2})\s*$")
 
 
@@ -104,11 +107,18 @@ def apply_statements(segmentation: Segmentation, statements: tuple[LevelStatemen
     """Rename the chain as the operator says.
 
     Neighbours follow, the sacrum stays S1, and the label map takes VerSe numbers. What the engine thought stays
-    readable in the evidence; the confidence of a stated chain is the operator's, written as 1.
+    readable in the evidence and among the alternates. A person's word is not a measurement: its confidence has a cap,
+    and is no more than what the engine's own reading leaves where the two contradict each other.
+
+    Raises
+    ------
+    UsageError
+        A statement does not fit what was found, or puts an upper lumbar or thoracic vertebra directly on the sacrum.
     """
     if not statements:
         return segmentation
     new: dict[str, Level] = stated_names(segmentation.levels, statements)
+    _check_on_sacrum(segmentation, new, statements)
     names = {old: level.value for old, level in new.items()}
     said = ", ".join(map(str, statements))
     table = np.zeros(256, dtype=np.uint8)
@@ -120,12 +130,15 @@ def apply_statements(segmentation: Segmentation, statements: tuple[LevelStatemen
     evidence = {names.get(old, old): (f"stated by the operator: {said}", *_engine_view(segmentation, old))
                 for old in segmentation.levels.values()}
     finding = Finding(FindingCode.LEVEL_STATED_BY_OPERATOR, Severity.WARNING,
-                      f"The levels are the operator's word ({said}), not established from the images; verify them.")
-    no_alternates: dict[str, tuple[Alternate, ...]] = dict.fromkeys(levels.values(), ())
+                      f"The levels are the operator's word ({said}), not established from the images; verify them."
+                      + _contradiction(segmentation, names))
+    views = {names.get(old, old): _stated_view(segmentation, old, names.get(old, old))
+             for old in segmentation.levels.values()}
     return replace(
         segmentation, labels=table[segmentation.labels], levels=levels,
         numbering=Numbering(segmentation.numbering.tier, NumberingStatus.NAMED, said),
-        confidence=dict.fromkeys(levels.values(), 1.0), alternates=no_alternates, evidence=evidence,
+        confidence={name: confidence for name, (confidence, _) in views.items()},
+        alternates={name: others for name, (_, others) in views.items()}, evidence=evidence,
         sacralised=_renamed(segmentation.sacralised, names),
         findings=(*(f for f in segmentation.findings if f.code is not FindingCode.LEVEL_UNKNOWN), finding))
 
@@ -135,3 +148,41 @@ def _engine_view(segmentation: Segmentation, old: str) -> tuple[str, ...]:
     confidence = segmentation.confidence.get(old)
     view = () if confidence is None else (f"found as {old} with confidence {confidence:.2f}",)
     return (*view, *segmentation.evidence.get(old, ()))
+
+
+def _check_on_sacrum(segmentation: Segmentation, new: Mapping[str, Level],
+                     statements: Sequence[LevelStatement]) -> None:
+    """Refuse a statement by which a vertebra that never does lies directly on the sacrum."""
+    chain = _chain(segmentation.levels)
+    value = {name: number for number, name in segmentation.levels.items()}
+    if Level.S1 not in value or not chain or new[chain[-1]] in _ON_SACRUM:
+        return
+    if bones_touch(segmentation.labels, segmentation.grid, value[chain[-1]], value[Level.S1]):
+        raise UsageError(f"'{statements[0]}' puts {new[chain[-1]].value} directly on the sacrum, where only "
+                         f"{', '.join(_ON_SACRUM)} can lie; check the statement, or plan without it")
+
+
+def _contradiction(segmentation: Segmentation, names: Mapping[str, str]) -> str:
+    """A sentence on what the images say where they named the vertebrae otherwise; empty where they did not."""
+    other = [(old, new) for old, new in names.items() if old != new and not is_relative(old)]
+    if not other:
+        return ""
+    old, new = other[-1]
+    signs = "; ".join(segmentation.evidence.get(old, ())) or "no evidence given"
+    return (f" They contradict the images: {new} was found as {old} with probability "
+            f"{segmentation.confidence.get(old, 0.0):.2f} ({signs}).")
+
+
+def _stated_view(segmentation: Segmentation, old: str, new: str) -> tuple[float, tuple[Alternate, ...]]:
+    """Confidence in a stated name, and every other reading of that vertebra, the engine's own first."""
+    own = float(segmentation.confidence.get(old, 0.0))
+    alternates = segmentation.alternates.get(old, ())
+    if new == old:
+        return own, alternates
+    cap = float(constants("label_schemes")["confidence"]["stated"])
+    if not is_relative(old):
+        confidence = round(min(cap, 1.0 - own), 3)
+        return confidence, (Alternate(old, own), *(a for a in alternates if a.level not in (old, new)))
+    others = [a for a in alternates if a.level != new]
+    share = min((1.0 - cap) / max(sum(a.p for a in others), 1e-9), 1.0)
+    return cap, tuple(Alternate(a.level, round(share * a.p, 3)) for a in others)

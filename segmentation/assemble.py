@@ -23,6 +23,7 @@ from segmentation.frames import FrameFit
 from segmentation.labels import IMPORTED_LABELS
 from segmentation.landmarks import BoneLandmarks, Cortex, find_presacral, find_sacral
 from segmentation.nerves import ala_course, carried_nerve, medial_branch_course
+from segmentation.plausibility import plausibility_findings
 from segmentation.population import neighbour_turns, shape_findings, unusual_sizes
 from segmentation.quality import Quality, judge_bone
 from segmentation.sacral_foramina import SacralForamina, find_sacral_foramina
@@ -97,7 +98,8 @@ def build_spine(segmentation: Segmentation, volume: Volume | None = None, body: 
     turns = neighbour_turns(vertebrae)
     quality = {bone.name: judge_bone(bone, bone.name in unusual, turns.get(bone.name, 0.0)) for bone in bones}
     vertebrae = tuple(replace(v, quality=quality[v.name].value) for v in vertebrae)
-    findings = (*segmentation.findings, *_bone_findings(bones), *shape_findings(vertebrae, _volumes(bones)),
+    findings = (*segmentation.findings, *plausibility_findings(vertebrae), *_bone_findings(bones),
+                *shape_findings(vertebrae, _volumes(bones)),
                 *_quality_findings(quality),
                 *_nerve_findings(segmentation, bones), *foramen_findings(foramina),
                 *_structure_findings(segmentation, structures),

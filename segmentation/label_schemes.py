@@ -28,6 +28,8 @@ class LabelScheme:
     structures : mapping of StructureName to tuple of int
     last_ribs, cord : tuple of int
         Values of the twelfth ribs and of the spinal cord, when the tool has them.
+    known : tuple of (int, int)
+        First and last of the ranges of values that the tool writes; empty where the file itself says what is what.
     """
 
     name: str
@@ -36,6 +38,7 @@ class LabelScheme:
     structures: Mapping[StructureName, tuple[int, ...]]
     last_ribs: tuple[int, ...]
     cord: tuple[int, ...]
+    known: tuple[tuple[int, int], ...] = ()
 
 
 def scheme_names() -> tuple[str, ...]:
@@ -53,7 +56,8 @@ def label_scheme(name: str) -> LabelScheme:
     structures = {StructureName(key): tuple(int(v) for v in values)
                   for key, values in table.get("structures", {}).items()}
     return LabelScheme(name, table["title"], {int(value): Level(level) for value, level in rows.items()}, structures,
-                       tuple(table.get("ribs", {}).get("last", ())), tuple(table.get("cord", {}).get("values", ())))
+                       tuple(table.get("ribs", {}).get("last", ())), tuple(table.get("cord", {}).get("values", ())),
+                       tuple((int(low), int(high)) for low, high in table["known"]))
 
 
 def scheme_of_segments(segments: Mapping[int, DicomSegment]) -> LabelScheme:

@@ -19,6 +19,7 @@ from imaging.resample import resample
 from imaging.volume import Grid, Volume
 from segmentation.anatomy import VERSE_LABEL, StructureName
 from segmentation.constants import constants
+from segmentation.label_checks import check_order, check_scheme, relative_where_names_skip
 from segmentation.label_numbering import number_levels
 from segmentation.label_schemes import DICOM_SEG, LabelScheme, label_scheme, scheme_of_segments
 from segmentation.spine import Segmentation, Structure, StructureOrigin
@@ -53,8 +54,9 @@ def import_labels(source: Source, scheme: str, volume: Volume | None = None) -> 
     UsageError
         No such scheme, or one that does not suit the file.
     InputRefusedError
-        No vertebra in the map, or the map does not fit the scan: another frame of reference, it does not lie on its
-        bone, or fits it better mirrored left to right.
+        No vertebra in the map; it was written in another scheme; its bones do not lie in the order of their names; or
+        it does not fit the scan: another frame of reference, it does not lie on its bone, or fits it better mirrored
+        left to right.
     """
     array, grid, table = _read(source, scheme, volume)
     values = np.asarray(array)
@@ -63,6 +65,7 @@ def import_labels(source: Source, scheme: str, volume: Volume | None = None) -> 
     if not np.isin(values, list(table.levels)).any():
         raise InputRefusedError(f"the label map holds no vertebra of the scheme '{scheme}' ({table.title}): "
                                 "check --scheme")
+    check_scheme(values, table)
     if volume is not None and not volume.grid.same_as(grid):
         values = resample(_compact(values), grid, volume.grid, linear=False, fill=0)
         grid = volume.grid
@@ -70,7 +73,8 @@ def import_labels(source: Source, scheme: str, volume: Volume | None = None) -> 
     if volume is not None:
         _check_against(volume, labels)
     labels, findings = _tidy(labels, grid)
-    return _segmentation(values, labels, grid, table, findings)
+    check_order(labels, grid)
+    return relative_where_names_skip(_segmentation(values, labels, grid, table, findings))
 
 
 def _read(source: Source, scheme: str, volume: Volume | None) -> tuple[NDArray[Any], Grid, LabelScheme]:

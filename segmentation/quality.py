@@ -99,8 +99,10 @@ def judge_bone(bone: Bone, unusual: bool, turned_deg: float) -> Quality:
     if abs(turned_deg) > float(c["turned_max_deg"]):
         failed.append((float(c["turned"]), f"frame turned {abs(turned_deg):.0f} degrees against its neighbours"))
     apart = asymmetry_mm(bone)
-    if apart is not None and apart > float(c["asymmetry_max_mm"]):
-        failed.append((float(c["asymmetry"]), f"left and right landmarks {apart:.0f} mm from mirror images"))
+    most = float(c["asymmetry_max_mm"])
+    if apart is not None and apart > most:
+        failed.append((float(c["asymmetry"]) * most / apart,
+                       f"left and right landmarks {apart:.0f} mm from mirror images"))
     methods = None if bone.points is None else _apart(bone.points.apart_mm)
     if methods is not None and methods > float(c["methods_max_mm"]):
         failed.append((float(c["methods"]), f"the two landmark methods {methods:.1f} mm apart (median)"))

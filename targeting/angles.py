@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,12 +16,15 @@ from targeting.model import Needle, NeedlePose, Target
 from targeting.procedures import Procedure
 
 __all__ = [
-    "DirectionGrid", "direction_from_angles", "direction_grid", "frame_of", "make_pose", "midline_x", "oblique_tilt",
+    "DirectionGrid", "against_side", "direction_from_angles", "direction_grid", "frame_of", "make_pose", "midline_x",
+    "oblique_tilt",
 ]
 
 Array = NDArray[np.float64]
 #: Directions along either angle that stand together in a grid.
 _PATCH = 4
+#: A receptor turned farther stands in front of the patient.
+_BEHIND_DEG = 90.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,3 +102,12 @@ def make_pose(spine: Spine, target: Target, needle: Needle, tip: Array, directio
         length = float(np.linalg.norm(tip - entry))
     return NeedlePose(needle, entry, tip, direction, length, oblique, tilt, carm_angles(direction),
                       ct_angles(direction), from_midline, above)
+
+
+def against_side(needles: Sequence[NeedlePose]) -> bool:
+    """True when the words for C-arm and table would send a needle to the other side of the midline or to the front.
+
+    The last check, in the file's axes alone, of what was searched in the vertebra's own.
+    """
+    return any(abs(needle.carm.rotation_deg) > _BEHIND_DEG
+               or (needle.entry_from_midline_mm is not None and needle.entry_from_midline_mm < 0) for needle in needles)

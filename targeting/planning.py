@@ -13,6 +13,7 @@ import numpy as np
 from imaging.volume import Volume
 from segmentation.engine import Progress
 from segmentation.spine import Spine
+from targeting.angles import against_side
 from targeting.blocked import blocked_by, unseen_on_open_path
 from targeting.clearance import ClearanceMeter
 from targeting.fields import PathFields, build_fields, crossed_by
@@ -46,9 +47,12 @@ def _answer(scene: Scene, meter: ClearanceMeter, result: SearchResult) -> Propos
     unseen = unseen_on_open_path(scene.target, scene.procedure, meter) if result.open_end else ()
     if unseen:
         return Proposal(scene.target, ProposalStatus.NONE, unseen[0].sentence, (), (*unseen, *rejections))
-    placements = tuple(make_placement(scene, f.batch, f.row, f.measured, f.objectives, n + 1, result.open_end,
-                                      meter.structures)
-                       for n, f in enumerate(result.finalists))
+    made = [make_placement(scene, f.batch, f.row, f.measured, f.objectives, n + 1, result.open_end, meter.structures)
+            for n, f in enumerate(result.finalists)]
+    placements = tuple(replace(p, rank=n + 1)
+                       for n, p in enumerate(p for p in made if not against_side(p.needles)))
+    if not placements:
+        return _against_side(scene.target, rejections, len(made))
     if not result.open_end:
         placements = _with_set(scene, meter, placements)
     target = _doubted(scene, placements[0])
@@ -68,6 +72,14 @@ def _doubted(scene: Scene, best: Placement) -> Target:
                        float(scene.spine.grid.spacing.max()))
     return target if doubt is None else replace(
         target, confidence=min(target.confidence, doubt[0]), reasons=(*target.reasons, doubt[1]))
+
+
+def _against_side(target: Target, rejections: tuple[Rejection, ...], count: int) -> Proposal:
+    """No needle where the words for the room would name the other side, or the front of the patient."""
+    reason = (f"every path found would be dialled against the target's side ({target.side.value}): the vertebra's axes "
+              "and the file's contradict each other")
+    refused = Rejection(RejectionReason.ENTRY_SIDE, None, None, None, count, reason)
+    return Proposal(target, ProposalStatus.NONE, reason, (), (*rejections, refused))
 
 
 def _with_set(scene: Scene, meter: ClearanceMeter, placements: tuple[Placement, ...]) -> tuple[Placement, ...]:

@@ -21,6 +21,7 @@ from segmentation.builtin.naming import NamedChain, name_chain
 from segmentation.builtin.refine import paint_labels, paint_sacrum
 from segmentation.builtin.settings import settings
 from segmentation.builtin.structures import canal_structure, organ_structures
+from segmentation.builtin.upright import upside_down
 from segmentation.engine import Progress
 from segmentation.spine import Numbering, NumberingStatus, NumberingTier, Segmentation, Structure, StructureOrigin
 
@@ -52,7 +53,7 @@ class BuiltinEngine:
         Returns
         -------
         Segmentation
-            Without levels, and with a finding, when the volume is not CT or holds no spine.
+            Without levels, and with a finding, when the volume is not CT, holds no spine or stands on its head.
         """
         if volume.modality != "CT":
             return _nothing(volume.grid, Finding(
@@ -73,6 +74,9 @@ class BuiltinEngine:
         chain = finder.walk()
         if not chain.vertebrae:
             return _no_spine(volume.grid)
+        turned = upside_down(chain, classes)
+        if turned:
+            return _upside_down(volume.grid, turned)
         clock.start("naming the levels", 0.75)
         chain, sacrum, evidence = gather(chain, classes, canal)
         logger.debug("evidence %s", evidence)
@@ -138,6 +142,14 @@ def _no_spine(grid: Grid) -> Segmentation:
     return _nothing(grid, Finding(
         FindingCode.NO_SPINE_FOUND, Severity.BLOCK,
         "No thoracic or lumbar spine was found in this volume. Check that it is a CT of the trunk."))
+
+
+def _upside_down(grid: Grid, why: str) -> Segmentation:
+    return _nothing(grid, Finding(
+        FindingCode.ORIENTATION_WRONG, Severity.BLOCK,
+        f"The spine seems to stand on its head: {why}. The file's orientation is probably wrong, so head and feet, and "
+        "perhaps left and right, are exchanged. Nothing is named and nothing is aimed; export the scan again with its "
+        "orientation."))
 
 
 def _nothing(grid: Grid, finding: Finding) -> Segmentation:

@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 
 __all__ = [
     "AgreementSettings", "CanalSettings", "ColumnSettings", "EvidenceSettings", "GapSettings", "LevelPrior",
-    "NamingSettings", "RefineSettings", "Settings", "StructureSettings", "TileSettings", "WalkSettings", "settings",
+    "NamingSettings", "RefineSettings", "Settings", "StructureSettings", "TileSettings", "UprightSettings",
+    "WalkSettings", "settings",
 ]
 
 T = TypeVar("T")
@@ -108,6 +109,19 @@ class GapSettings:
     leak: float
     trust: float
     least_trust: float
+
+
+@dataclass(frozen=True)
+class UprightSettings:
+    """Whether the column stands on its head."""
+
+    sacrum_ml: float
+    sacrum_ratio: float
+    sacrum_aside_mm: float
+    sacrum_below_mm: float
+    steps_least: int
+    steps_ratio: float
+    steps_head_mm: float
 
 
 @dataclass(frozen=True)
@@ -235,6 +249,7 @@ class Settings:
     walk: WalkSettings
     agreement: AgreementSettings
     gaps: GapSettings
+    upright: UprightSettings
     evidence: EvidenceSettings
     naming: NamingSettings
     refine: RefineSettings
@@ -263,6 +278,7 @@ def settings() -> Settings:
         walk=_section(WalkSettings, data["walk"]),
         agreement=_section(AgreementSettings, data["agreement"]),
         gaps=_section(GapSettings, data["gaps"]),
+        upright=_section(UprightSettings, data["upright"]),
         evidence=_section(EvidenceSettings, data["evidence"]),
         naming=_section(NamingSettings, data["naming"]),
         refine=_section(RefineSettings, data["refine"]),

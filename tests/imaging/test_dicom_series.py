@@ -385,6 +385,18 @@ def test_two_patients_in_one_folder_are_refused(write_series: Write, series_spec
     assert read_input(folder, series_uid=one.uid).grid.shape[0] == 30
 
 
+def test_two_names_under_one_identity_are_said(write_series: Write, series_spec: Any, tmp_path: Path) -> None:
+    def name(ds: Dataset, n: int) -> None:
+        ds.PatientName = "Other^One" if n == 11 else "Some^One"
+
+    def case(ds: Dataset, n: int) -> None:
+        ds.PatientName = "SOME ONE" if n == 11 else "Some^One"
+
+    assert FindingCode.PATIENT_NAMES_DIFFER in codes(read_input(write_series(series_spec(change=name))))
+    same = read_input(write_series(series_spec(change=case), tmp_path / "same"))
+    assert FindingCode.PATIENT_NAMES_DIFFER not in codes(same)
+
+
 def test_two_patients_in_one_series_are_refused(write_series: Write, series_spec: Any) -> None:
     def swap(ds: Dataset, n: int) -> None:
         ds.PatientID = "p2" if n == 11 else "p1"

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from imaging.errors import InputRefusedError, NotFoundError, UsageError
 from imaging.files import read_image_file, read_labels
-from imaging.findings import FindingCode
+from imaging.findings import FindingCode, Severity
 from imaging.geometry import canonical_axes, to_world
 from imaging.reading import read_input
 from imaging.vetting import Limits
@@ -352,3 +352,30 @@ def test_the_hash_of_a_file_covers_place_and_scale(tmp_path: Path) -> None:
     assert len(set(found)) == len(changes)
     packed = read_image_file(write_nifti(tmp_path / "same.nii.gz")).identity.sha256
     assert packed == found[0]
+
+
+def holed(path: Path, where: tuple[slice, slice, slice], value: float) -> Volume:
+    """A body in air, with a part that has no number."""
+    array = np.full((40, 40, 40), -1000.0, np.float32)
+    array[8:32, 8:32] = 40.0
+    array[18:22, 18:22] = 900.0
+    array[where] = value
+    nib.save(nib.Nifti1Image(array, np.eye(4)), path)
+    return read_image_file(path)
+
+
+@pytest.mark.parametrize(("where", "value", "severity"), [
+    (np.s_[:, :, 18:22], np.nan, Severity.BLOCK), (np.s_[20:24, 20:24, 10:20], np.inf, Severity.BLOCK),
+    (np.s_[:4], np.nan, Severity.WARNING), (np.s_[:, :, :5], np.nan, Severity.WARNING),
+    (np.s_[20:21, 20:21, 20:21], np.nan, Severity.WARNING),
+], ids=["band", "hole", "margin", "end", "one voxel"])
+def test_values_that_are_no_numbers_are_said(where: Any, value: float, severity: Severity, tmp_path: Path) -> None:
+    volume = holed(tmp_path / "holed.nii", where, value)
+    found = [f for f in volume.findings if f.code is FindingCode.VALUES_MISSING]
+    assert [f.severity for f in found] == [severity]
+    assert "hold no number" in found[0].message
+
+
+def test_whole_values_raise_no_such_finding(tmp_path: Path) -> None:
+    volume = holed(tmp_path / "whole.nii", np.s_[:1, :1, :1], -1000.0)
+    assert FindingCode.VALUES_MISSING not in {f.code for f in volume.findings}

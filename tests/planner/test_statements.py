@@ -12,7 +12,7 @@ from imaging.findings import FindingCode
 from imaging.geometry import Side
 from planner.statements import apply_statements, parse_statement
 from segmentation.anatomy import VERSE_LABEL, Level
-from segmentation.spine import Numbering, NumberingStatus, NumberingTier, Segmentation
+from segmentation.spine import Alternate, Numbering, NumberingStatus, NumberingTier, Segmentation
 from tests.planner import builders
 
 
@@ -74,3 +74,34 @@ def test_what_does_not_fit_is_refused(texts: tuple[str, ...], words: str) -> Non
 def test_what_is_no_statement_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="does not state a level"):
         parse_statement(text)
+
+
+def test_an_upper_lumbar_vertebra_cannot_stand_on_the_sacrum() -> None:
+    on_sacrum = named()
+    k = np.argwhere(on_sacrum.labels == VERSE_LABEL[Level.L5])[:, 0]
+    labels = on_sacrum.labels.copy()
+    labels[labels == VERSE_LABEL[Level.S1]] = 0
+    labels[k.min() - 2:k.min(), 1:4, 1:4] = VERSE_LABEL[Level.S1]
+    j, i = np.argwhere(on_sacrum.labels == VERSE_LABEL[Level.L5])[0, 1:]
+    labels[k.min() - 1, j, i] = VERSE_LABEL[Level.S1]
+    touching = replace(on_sacrum, labels=labels)
+    with pytest.raises(UsageError, match="L3 directly on the sacrum"):
+        say(touching, "L5=L3")
+    assert "L4" in say(touching, "L5=L4").levels.values()
+
+
+def test_a_statement_against_the_images_keeps_their_reading() -> None:
+    sure = replace(named(), confidence=dict.fromkeys(named().confidence, 0.97), evidence={"L5": ("last rib on T12",)})
+    after = say(sure, "L5=L4")
+    assert after.confidence["L4"] == pytest.approx(0.03)
+    assert (after.alternates["L4"][0].level, after.alternates["L4"][0].p) == ("L5", 0.97)
+    told = next(f.message for f in after.findings if f.code is FindingCode.LEVEL_STATED_BY_OPERATOR)
+    assert "L4 was found as L5 with probability 0.97 (last rib on T12)" in told
+    assert say(sure, "L5=L5").confidence["L5"] == 0.97
+
+
+def test_a_stated_name_is_never_certain() -> None:
+    after = say(replace(builders.segmentation(), alternates={"LLV-0": (Alternate("L5", 0.4), Alternate("L4", 0.4))}),
+                "LLV-0=L5")
+    assert after.confidence["L5"] == 0.8
+    assert [(a.level, a.p) for a in after.alternates["L5"]] == [("L4", 0.2)]

@@ -107,3 +107,47 @@ def test_labels_with_left_and_right_exchanged_are_refused(phantom: Phantom, phan
 def test_labels_of_another_scan_are_refused(phantom: Phantom, phantom_volume: Volume, phantom_grid: Grid) -> None:
     with pytest.raises(InputRefusedError, match="do not lie"):
         import_labels((np.roll(phantom.labels, 40, axis=1), phantom_grid), "verse", phantom_volume)
+
+
+def test_exchanged_names_are_refused() -> None:
+    with pytest.raises(InputRefusedError, match="order of their names"):
+        import_labels(column([20, 21, 23, 22, 24, 26]), "verse")
+    with pytest.raises(InputRefusedError, match="order of their names"):
+        import_labels(column([20, 19, 21, 22]), "verse")
+
+
+def test_a_map_of_another_scheme_is_refused_and_the_likely_one_named() -> None:
+    total = column([32, 31, 30, 29, 28, 27, 26, 25])
+    with pytest.raises(InputRefusedError, match="'totalsegmentator'"):
+        import_labels(total, "verse")
+    few = column([31, 30, 29, 28, 27, 26])
+    few[0][few[0] > 28] = 0
+    with pytest.raises(InputRefusedError, match="T13 and the sacrum"):
+        import_labels(few, "verse")
+    with pytest.raises(InputRefusedError, match="'verse'"):
+        import_labels(column([19, 20, 21, 22, 23, 24, 26]), "totalsegmentator")
+
+
+def test_organs_beside_the_column_do_not_make_it_another_scheme() -> None:
+    array, grid = column([31, 30, 29, 28, 27, 26])
+    for value in range(1, 25):
+        array[(7 * value) % 25 + 1, 10:13, 30:33] = value
+    assert len(import_labels((array, grid), "totalsegmentator").levels) == 6
+
+
+def test_names_that_skip_a_level_between_touching_bones_are_not_taken_over() -> None:
+    array, grid = column([19, 20, 21, 22, 23, 26])
+    array[9:11, 4:9, 4:9] = 26
+    seg = import_labels((array, grid), "verse")
+    assert seg.numbering.status is NumberingStatus.RELATIVE
+    assert seg.levels == {26: "S1", 101: "LLV-0", 102: "LLV-1", 103: "LLV-2", 104: "LLV-3", 105: "LLV-4"}
+    assert seg.alternates["LLV-0"][0].level == "L4"
+    assert any(f.code is FindingCode.LEVEL_UNKNOWN and "L4 and S1" in f.message for f in seg.findings)
+
+
+def test_names_that_skip_a_level_across_a_gap_stay() -> None:
+    array, grid = column([19, 20, 21, 22, 23, 24, 26])
+    array[array == 22] = 0
+    seg = import_labels((array, grid), "verse")
+    assert seg.numbering.status is NumberingStatus.NAMED
+    assert any("skips L3" in f.message for f in seg.findings)

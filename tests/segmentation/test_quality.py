@@ -83,7 +83,11 @@ def test_a_side_that_is_misplaced_shows_as_asymmetry(bone: Bone) -> None:
     moved = {name: replace(point, position=point.position + up * name.value.endswith("left"))
              for name, point in bone.points.landmarks.items()}
     tilted = replace(bone, points=replace(bone.points, landmarks=moved))
-    assert any("mirror images" in said for said in judge_bone(tilted, False, 0.0).words)
+    near = judge_bone(tilted, False, 0.0)
+    assert any("mirror images" in said for said in near.words)
+    far = {name: replace(point, position=point.position + 2.0 * (point.position - bone.points.landmarks[name].position))
+           for name, point in moved.items()}
+    assert judge_bone(replace(bone, points=replace(bone.points, landmarks=far)), False, 0.0).value < 0.6 * near.value
     few = {LandmarkName.SAP_TIP_LEFT: bone.points.landmarks[LandmarkName.SAP_TIP_LEFT]}
     assert asymmetry_mm(replace(bone, points=replace(bone.points, landmarks=few))) is None
 

@@ -401,3 +401,12 @@ def test_an_angle_that_no_c_arm_follows_loses_and_is_said() -> None:
     assert not beyond[0]
     for placement, steep in zip(proposal.placements, beyond, strict=True):
         assert ("degrees of C-arm tilt, more than most can" in placement.why) is steep
+
+
+def test_a_needle_whose_words_name_the_other_side_is_not_proposed() -> None:
+    turned = moved(lumbar_spine(), np.diag([-1.0, -1.0, 1.0]), np.zeros(3))
+    proposal = _plan(turned, BLOCK)
+    assert proposal.status is ProposalStatus.NONE
+    assert proposal.placements == ()
+    assert "against the target's side (LEFT)" in proposal.reason
+    assert proposal.rejections[-1].reason is RejectionReason.ENTRY_SIDE

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from imaging.findings import FindingCode
+from imaging.findings import FindingCode, Severity
 from imaging.geometry import to_world
 from imaging.volume import Grid, Volume
 from segmentation.anatomy import StructureName
@@ -175,3 +175,12 @@ def test_progress_ends_at_one() -> None:
     BuiltinEngine(OracleNets(model.tissue, model.grid)).segment(volume, lambda stage, done: told.append(done))
     assert told == sorted(told)
     assert told[-1] == 1.0
+
+
+def test_a_column_on_its_head_is_said_and_not_named() -> None:
+    model = build()
+    affine = np.diag([-1.0, 1.0, -1.0, 1.0]) @ model.grid.affine
+    seg = run(model, Grid(model.grid.shape, affine))
+    assert not seg.levels
+    assert [(f.code, f.severity) for f in seg.findings] == [(FindingCode.ORIENTATION_WRONG, Severity.BLOCK)]
+    assert "sacrum" in seg.findings[0].message
