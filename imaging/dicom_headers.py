@@ -252,7 +252,7 @@ def _record(vetted: VettedFile, pixels: PixelFormat) -> SliceRecord:
         series_number=vetted.text(_SERIES_NUMBER)[:12],
         description=values.get(_DESCRIPTION, b"")[:64].decode("utf-8", "replace").strip(" \0"),
         study_date=vetted.text(_STUDY_DATE)[:8],
-        patient_position=vetted.text(_PATIENT_POSITION)[:16],
+        patient_position=vetted.text(_PATIENT_POSITION)[:16].upper(),
         patient=_digest(patient),
         patient_name=_digest(" ".join(vetted.text(_PATIENT_NAME).replace("^", " ").casefold().split())),
         image_type=tuple(part.strip().upper() for part in vetted.text(_IMAGE_TYPE).split("\\")),

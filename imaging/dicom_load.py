@@ -19,6 +19,7 @@ from imaging.dicom_workers import decode_into
 from imaging.errors import InputRefusedError
 from imaging.findings import Finding, FindingCode, Severity
 from imaging.padding import declared_padding
+from imaging.position import lying
 from imaging.straighten import even_out, unshear
 from imaging.vetting import DEFAULT_LIMITS, Limits
 from imaging.volume import Grid, SeriesIdentity, Volume
@@ -143,11 +144,16 @@ def _header_findings(series: Series) -> list[Finding]:
         say(FindingCode.PATIENT_NAMES_DIFFER, Severity.WARNING,
             "the slices bear one patient identity and several patient names: make sure that they are one person's")
     if first.patient_position not in _USUAL_POSITIONS:
+        how = lying(first.patient_position)
+        words = f"lay {how} ({first.patient_position})" if how else f"lay {first.patient_position}"
         say(FindingCode.UNUSUAL_PATIENT_POSITION, Severity.WARNING,
-            f"the patient lay {first.patient_position}, not supine: left and right follow the patient, check them")
-    if series.parts > 1:
-        say(FindingCode.LOCALIZER_EXCLUDED, Severity.INFO,
-            f"images of {series.parts - 1} other orientation(s) or format(s) in the same series (scouts) were left out")
+            f"the patient {words}, not supine: left and right follow the patient, check them")
+    if series.elsewhere:
+        say(FindingCode.SLICES_LEFT_OUT, Severity.WARNING,
+            f"{series.elsewhere} of {series.elsewhere + len(series.slices)} slices of the series were left out "
+            f"({series.differs}): part of the spine may be missing")
+    elif series.parts > 1:
+        say(FindingCode.LOCALIZER_EXCLUDED, Severity.INFO, "scouts in the same series were left out")
     if any(record.lossy for record in series.slices):
         say(FindingCode.COMPRESSED_LOSSY, Severity.WARNING, "compressed with loss: edges may have moved")
     if any(record.burned_in for record in series.slices):

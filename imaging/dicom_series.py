@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 import numpy as np
@@ -137,6 +137,10 @@ class Series:
         Slices left out because they repeat another one.
     parts : int
         Into how many groups of one geometry the series fell.
+    elsewhere : int
+        Slices of the same series in its other groups at other places, scouts not counted.
+    differs : str
+        In what those differ from this group, in words.
     """
 
     slices: tuple[SliceRecord, ...]
@@ -145,6 +149,8 @@ class Series:
     copies: int = 0
     parts: int = 1
     folder: str = field(default="", repr=False)
+    elsewhere: int = 0
+    differs: str = ""
 
     def __post_init__(self) -> None:
         if not self.slices:
@@ -208,8 +214,23 @@ def group_slices(slices: Iterable[tuple[str, SliceRecord]]) -> list[Series]:
         members = sorted(by_series[group_key], key=lambda r: (r.sop_uid, str(r.pixels.path), r.frame))
         groups = [part for group in _by_geometry(members) for part in _by_place(group)]
         for group in groups:
-            found += _one_or_more(group, len(groups), group_key[2])
+            places = {r.position for r in group}
+            others = [r for other in groups if other is not group for r in other
+                      if not r.localizer and r.position not in places]
+            words = ", ".join(dict.fromkeys(_difference(group[0], other) for other in others))
+            found += [replace(one, elsewhere=len(others), differs=words)
+                      for one in _one_or_more(group, len(groups), group_key[2])]
     return found
+
+
+def _difference(a: SliceRecord, b: SliceRecord) -> str:
+    """What keeps two slices of one series out of one stack."""
+    if a.frame_of_reference_uid != b.frame_of_reference_uid:
+        return "another frame of reference"
+    if a.orientation is not None and b.orientation is not None and max(
+            abs(p - q) for p, q in zip(a.orientation, b.orientation, strict=True)) >= SAME_DIRECTION:
+        return "another tilt or orientation"
+    return "another format or voxel size" if not _same_geometry(a, b) else "another acquisition"
 
 
 def _one_or_more(records: list[SliceRecord], parts: int, folder: str) -> list[Series]:

@@ -7,6 +7,7 @@ Nothing here trusts a size before it was checked against `Limits`.
 from __future__ import annotations
 
 import math
+import re
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -44,6 +45,7 @@ _NRRD_SPACES = {
     "left-posterior-superior": (1, 1, 1), "lps": (1, 1, 1), "right-anterior-superior": (-1, -1, 1), "ras": (-1, -1, 1),
     "left-anterior-superior": (1, -1, 1), "las": (1, -1, 1),
 }
+_UNITS_MM = {"mm": 1.0, "millimeter": 1.0, "millimetre": 1.0, "cm": 10.0, "m": 1000.0, "um": 0.001}
 _NIFTI_TYPES = frozenset({"i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f4", "f8"})
 
 
@@ -235,9 +237,29 @@ def _nrrd(path: Path) -> FileHeader:
     dtype = np.dtype(order + _NRRD_TYPES[fields["type"].lower()])
     affine, spacing, problem = _nrrd_place(fields)
     return FileHeader(
-        "NRRD", (size[0], size[1], size[2]), dtype, spacing, None if problem else affine, problem, path, min(ends),
-        encoding != "raw",
+        "NRRD", (size[0], size[1], size[2]), dtype, spacing, None if problem else affine, problem, path,
+        min(ends) + _nrrd_skip(path, fields, encoding, min(ends), math.prod(size) * dtype.itemsize), encoding != "raw",
     )
+
+
+def _nrrd_skip(path: Path, fields: dict[str, str], encoding: str, header: int, needed: int) -> int:
+    """Bytes between the header and the voxels, as the file states them."""
+    lines, count = (int(fields.get(f"{what} skip", fields.get(f"{what}skip", "0"))) for what in ("line", "byte"))
+    if lines or count < -1 or (count and encoding != "raw"):
+        raise InputRefusedError("refused: the NRRD header skips lines, or bytes of compressed voxels, which is not "
+                                "read; save it again without 'line skip' and 'byte skip'")
+    return count if count >= 0 else path.stat().st_size - needed - header
+
+
+def _nrrd_units(fields: dict[str, str]) -> tuple[Array, str]:
+    """(3,) millimetres of one unit along each axis, and what is wrong with the units."""
+    names = re.findall(r'"([^"]*)"', fields.get("space units", "")) or re.findall(r'"([^"]*)"', fields.get("units", ""))
+    named = [name.strip().lower() or "mm" for name in names] or ["mm"] * 3
+    if len(named) != 3 or any(name not in _UNITS_MM for name in named):
+        raise InputRefusedError(f"refused: the NRRD header states units that are not lengths: {str(named)[:60]}")
+    factors = np.array([_UNITS_MM[name] for name in named])
+    other = next((name for name in named if _UNITS_MM[name] != 1.0), "")
+    return factors, f"the unit is {other}, not the millimetre" if other else ""
 
 
 def _nrrd_place(fields: dict[str, str]) -> tuple[Array, tuple[float, float, float], str]:
@@ -251,7 +273,11 @@ def _nrrd_place(fields: dict[str, str]) -> tuple[Array, tuple[float, float, floa
         spacing = np.array([float(n) for n in fields.get("spacings", "1 1 1").split()])
     if "space origin" in fields:
         affine[:3, 3] = [float(n) for n in fields["space origin"].strip(" ()").split(",")]
+    factors, unit_problem = _nrrd_units(fields)
+    spacing = spacing * factors
     place = (float(spacing[0]), float(spacing[1]), float(spacing[2]))
+    if unit_problem:
+        return affine, place, unit_problem
     if "space" not in fields:
         return affine, place, "no space is named: the file does not say where the patient's sides are"
     if signs is None:
@@ -273,26 +299,40 @@ def _meta(path: Path) -> FileHeader:
         position = end + 1
     if fields["NDims"] != "3" or fields.get("ElementNumberOfChannels", "1") != "1":
         raise InputRefusedError("refused: the MetaImage is not one volume of three dimensions and one value per voxel")
-    big = fields.get("BinaryDataByteOrderMSB", fields.get("ElementByteOrderMSB", "False")).lower() == "true"
+    if not _is_true(fields.get("BinaryData", "True")):
+        raise InputRefusedError("refused: the voxels of the MetaImage are written as text; save it with BinaryData")
+    stated = fields.get("ElementSpacing", fields.get("ElementSize"))
+    if stated is None:
+        raise InputRefusedError("refused: the MetaImage states no ElementSpacing: its size is not known")
+    big = _is_true(fields.get("BinaryDataByteOrderMSB", fields.get("ElementByteOrderMSB", "False")))
+    dtype = np.dtype((">" if big else "<") + _META_TYPES[fields["ElementType"]])
     size = [int(n) for n in fields["DimSize"].split()]
-    spacing = [abs(float(n)) for n in fields.get("ElementSpacing", "1 1 1").split()]
+    spacing = [abs(float(n)) for n in stated.split()]
     affine, problem = _meta_place(fields, spacing)
+    data, skip = _meta_data(path, fields, position, math.prod(size) * dtype.itemsize)
     return FileHeader(
-        "MetaImage", (size[0], size[1], size[2]), np.dtype((">" if big else "<") + _META_TYPES[fields["ElementType"]]),
-        (spacing[0], spacing[1], spacing[2]), None if problem else affine, problem, *_meta_data(path, fields, position),
-        fields.get("CompressedData", "False").lower() == "true",
+        "MetaImage", (size[0], size[1], size[2]), dtype, (spacing[0], spacing[1], spacing[2]),
+        None if problem else affine, problem, data, skip, _is_true(fields.get("CompressedData", "False")),
     )
 
 
-def _meta_data(path: Path, fields: dict[str, str], position: int) -> tuple[Path, int]:
-    """The file that holds the voxels and the bytes before them."""
-    name = fields["ElementDataFile"]
+def _is_true(text: str) -> bool:
+    """Whether a MetaImage flag is set; its own library looks at the first letter only."""
+    return text[:1] in ("T", "t", "1")
+
+
+def _meta_data(path: Path, fields: dict[str, str], position: int, needed: int) -> tuple[Path, int]:
+    """The file that holds the voxels and the bytes before them; a HeaderSize of -1 counts from the file's end."""
+    name, skip = fields["ElementDataFile"], int(fields.get("HeaderSize", "0"))
+    if skip < -1 or (skip and (name == "LOCAL" or _is_true(fields.get("CompressedData", "False")))):
+        raise InputRefusedError(f"refused: the MetaImage header states a HeaderSize of {skip}, which is not read here; "
+                                "save it again")
     if name == "LOCAL":
         return path, position
     data = path.parent / name
     if Path(name).name != name or not data.is_file() or data.resolve().parent != path.parent.resolve():
         raise InputRefusedError("refused: the voxels of the MetaImage are not in a file beside its header")
-    return data, max(int(fields.get("HeaderSize", "0")), 0)
+    return data, skip if skip >= 0 else data.stat().st_size - needed
 
 
 def _meta_place(fields: dict[str, str], spacing: Sequence[float]) -> tuple[Array, str]:

@@ -27,6 +27,7 @@ class FindingCode(StrEnum):
     GANTRY_TILT_CORRECTED = "gantry_tilt_corrected"
     LOCALIZER_EXCLUDED = "localizer_excluded"
     FILES_SKIPPED = "files_skipped"
+    SLICES_LEFT_OUT = "slices_left_out"
     SERIES_NOT_CHOSEN = "series_not_chosen"
     MISSING_RESCALE = "missing_rescale"
     COMPRESSED_LOSSY = "compressed_lossy"
@@ -36,6 +37,7 @@ class FindingCode(StrEnum):
     ORIENTATION_STATED = "orientation_stated"
     UNITS_ASSUMED = "units_assumed"
     MODALITY_UNKNOWN = "modality_unknown"
+    IMPLAUSIBLE_VALUES = "implausible_values"
     BURNED_IN_ANNOTATION = "burned_in_annotation"
     STALE_SCAN = "stale_scan"
     SCAN_AGE_UNKNOWN = "scan_age_unknown"
@@ -69,7 +71,8 @@ class FindingCode(StrEnum):
 
 
 #: Blocking, these say that the file itself is wrong: no needle is planned on it whatever else is known.
-FILE_DOUBTED = frozenset({FindingCode.ORIENTATION_WRONG, FindingCode.VOXEL_SIZE_WRONG, FindingCode.VALUES_MISSING})
+FILE_DOUBTED = frozenset({FindingCode.ORIENTATION_WRONG, FindingCode.VOXEL_SIZE_WRONG, FindingCode.VALUES_MISSING,
+                          FindingCode.IMPLAUSIBLE_VALUES})
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from imaging.dicom_inspect import choose_series, inspect_folder
@@ -10,6 +11,7 @@ from imaging.dicom_load import load_series
 from imaging.errors import InputRefusedError, NotFoundError, UsageError
 from imaging.file_headers import file_kind
 from imaging.files import read_image_file
+from imaging.hounsfield import hounsfield_findings
 from imaging.vetting import DEFAULT_LIMITS, Limits
 from imaging.volume import Volume
 
@@ -56,7 +58,7 @@ def read_input(
     if source.is_file() and file_kind(source) is not None:
         if series_uid is not None:
             raise UsageError("a series can be chosen in a DICOM folder only; leave the series out")
-        return read_image_file(source, orientation=orientation, limits=limits)
+        return _judged(read_image_file(source, orientation=orientation, limits=limits))
     if not source.is_file() and not source.is_dir():
         raise InputRefusedError("refused: the input is neither a file nor a folder")
     if orientation is not None:
@@ -64,4 +66,10 @@ def read_input(
     inspection = inspect_folder(source, limits)
     series, others = choose_series(inspection, series_uid)
     findings = (*inspection.findings, *others)
-    return load_series(series, source=str(source), findings=findings, limits=limits)
+    return _judged(load_series(series, source=str(source), findings=findings, limits=limits))
+
+
+def _judged(volume: Volume) -> Volume:
+    """The volume with what its values give reason to say."""
+    found = hounsfield_findings(volume)
+    return replace(volume, findings=(*volume.findings, *found)) if found else volume

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,9 +18,10 @@ from planner.defaults import DEFAULT_ENGINE, DEFAULT_PROCEDURE
 from planner.destination import check_writable, resolved
 from planner.exit_codes import ExitCode, exit_code_of
 from planner.folder import StoredPlan, dump, parameters, parameters_sha256, read_folder
+from planner.locking import folder_lock
 from planner.parquet import write_parquet
 from planner.plan import PlanRequest, package_version
-from planner.studies import Study, find_studies
+from planner.studies import Study, find_studies, stamp_of
 from planner.tables import (
     STUDY_COLUMNS,
     TARGET_COLUMNS,
@@ -102,20 +104,46 @@ class BatchReport:
                 "exit_code": int(self.exit_code)}
 
 
-def _plan_one(path: str, out: str, request: BatchRequest) -> None:
-    """Plan one study in a worker process."""
-    from planner.pipeline import plan_study
+def _plan_one(path: str, out: str, request: BatchRequest, wanted: str) -> None:
+    """Plan one study in a worker process, unless its plan holds: files that were only copied anew are the same."""
+    from planner.pipeline import plan_study, read_hashed
+    stored = _whole(Path(out))
+    if stored is not None:
+        if read_hashed(Path(path), None, None).identity.sha256 != stored.plan["study"]["image_sha256"]:
+            _make_way(Path(out))
+        elif stored.run["parameters_sha256"] == wanted:
+            return
     plan_study(path, out, procedure=request.procedure, joints=request.joints, nerves=request.nerves,
                sides=request.sides, engine=request.engine, overwrite=True)
 
 
-def _finished(folder: Path, wanted: str) -> StoredPlan | None:
-    """The plan of an earlier run when it is whole and was made with the same parameters."""
+def _make_way(folder: Path) -> None:
+    """Remove the plan of files that were replaced; one that a person has worked on is refused."""
+    with folder_lock(folder):
+        if not all(entry.by_machine for entry in read_folder(folder).journal):
+            raise InputRefusedError("the files were replaced after a person had worked on their plan: move that plan's "
+                                    "folder away and run again")
+        shutil.rmtree(folder)
+
+
+def _whole(folder: Path) -> StoredPlan | None:
+    """The plan of an earlier run when it is whole and of this version."""
     try:
-        stored = read_folder(folder)
+        return read_folder(folder)
     except (AlteredError, NotFoundError, PlanVersionError):
         return None
-    return stored if stored.run["parameters_sha256"] == wanted else None
+
+
+def _finished(folder: Path, wanted: str) -> StoredPlan | None:
+    """The plan of an earlier run when it is whole and was made with the same parameters."""
+    stored = _whole(folder)
+    return stored if stored is not None and stored.run["parameters_sha256"] == wanted else None
+
+
+def _is_current(study: Study, folder: Path, wanted: str) -> bool:
+    """Whether an earlier run finished a study whose files have not been touched since."""
+    stored = _finished(folder, wanted)
+    return stored is not None and any(i.get("stamp") == stamp_of(study.path) for i in stored.run["inputs"])
 
 
 @contextmanager
@@ -139,20 +167,21 @@ def _reason(error: BaseException) -> Failure:
     return Failure("", exit_code_of(error), said)
 
 
-def _work(studies: list[Study], out: Path, request: BatchRequest, workers: int | None,
+def _work(studies: list[Study], out: Path, request: BatchRequest, wanted: str, done: set[str], workers: int | None,
           progress: Progress | None) -> list[Failure]:
-    """Plan the studies; failures come back as values and are written as they happen."""
+    """Plan the studies, whose ids join `done`; failures come back as values and are written as they happen."""
     failures: list[Failure] = []
     with _cluster(workers) as client:
         from distributed import as_completed
 
-        futures = {client.submit(_plan_one, str(s.path), str(out / s.id), request, key=s.id, pure=False, retries=0): s
-                   for s in studies}
-        for done, future in enumerate(as_completed(futures), start=1):
+        futures = {client.submit(_plan_one, str(s.path), str(out / s.id), request, wanted, key=s.id, pure=False,
+                                 retries=0): s for s in studies}
+        for number, future in enumerate(as_completed(futures), start=1):
             error = future.exception()
             record = out / _FAILURES / f"{futures[future].id}.json"
             if error is None:
                 record.unlink(missing_ok=True)
+                done.add(futures[future].id)
             else:
                 why = _reason(error)
                 failure = Failure(futures[future].id, why.exit_code, why.reason)
@@ -160,7 +189,7 @@ def _work(studies: list[Study], out: Path, request: BatchRequest, workers: int |
                 record.parent.mkdir(exist_ok=True)
                 record.write_bytes(dump(failure.document()))
             if progress is not None:
-                progress(f"{done}/{len(studies)} done, {len(failures)} failed", done / len(studies))
+                progress(f"{number}/{len(studies)} done, {len(failures)} failed", number / len(studies))
     return sorted(failures, key=lambda f: f.study)
 
 
@@ -170,7 +199,7 @@ def run_batch(root: Path, out: Path, request: BatchRequest, *, workers: int | No
 
     Each study's plan folder is ``out/ID``; ``studies``, ``targets`` and ``trajectories`` gather them, as CSV and as
     Parquet; ``sources.csv`` (private) says which study is which, ``failures/ID.json`` why one failed. A rerun skips
-    what is finished with the same parameters. An interrupt leaves the tables with what is finished.
+    what is finished with the same parameters on the same files. An interrupt leaves the tables with what is finished.
 
     Parameters
     ----------
@@ -185,26 +214,28 @@ def run_batch(root: Path, out: Path, request: BatchRequest, *, workers: int | No
     check_writable(out)
     out.mkdir(parents=True, exist_ok=True)
     write_table(out / SOURCES_FILE, ("study", "place"), [{"study": s.id, "place": s.place} for s in studies], 0o600)
-    before = {study.id for study in studies if _finished(out / study.id, wanted) is not None}
-    waiting = [study for study in studies if study.id not in before]
+    before = {study.id for study in studies if _is_current(study, out / study.id, wanted)}
+    for name in before:
+        (out / _FAILURES / f"{name}.json").unlink(missing_ok=True)
+    waiting, done = [study for study in studies if study.id not in before], set(before)
     failures: list[Failure] = []
     try:
         if waiting:
-            failures = _work(waiting, out, request, workers, progress)
+            failures = _work(waiting, out, request, wanted, done, workers, progress)
     finally:
-        rows = _write_tables(studies, out, wanted)
+        rows = _write_tables(studies, out, wanted, done)
     planned = sum(row["status"] == "planned" for row in rows)
     abstained = sum(row["status"] == "abstained" for row in rows)
     return BatchReport(len(studies), planned, abstained, len(before), tuple(failures))
 
 
-def _write_tables(studies: tuple[Study, ...], out: Path, wanted: str) -> list[dict[str, object]]:
-    """Gather what is finished and what failed into the tables."""
+def _write_tables(studies: tuple[Study, ...], out: Path, wanted: str, done: set[str]) -> list[dict[str, object]]:
+    """Gather the studies that are `done` and what failed into the tables."""
     rows: list[dict[str, object]] = []
     targets: list[dict[str, object]] = []
     trajectories: list[dict[str, object]] = []
     for study in sorted(studies, key=lambda s: s.id):
-        stored = _finished(out / study.id, wanted)
+        stored = _finished(out / study.id, wanted) if study.id in done else None
         record = out / _FAILURES / f"{study.id}.json"
         if stored is not None:
             rows.append(study_row(study.id, stored.plan, stored.run))

@@ -117,10 +117,10 @@ def status_of(study: str, plan: Mapping[str, Any]) -> StudyStatus:
 
 def _status(out: Path, study: str) -> StudyStatus:
     record = out / _FAILURES / f"{study}.json"
-    if (out / study / PLAN_FILE).is_file():
-        return _of_plan(study, out / study)
     if record.is_file():
         return StudyStatus(study, "failed", reason=json.loads(record.read_bytes())["reason"])
+    if (out / study / PLAN_FILE).is_file():
+        return _of_plan(study, out / study)
     return StudyStatus(study, "waiting")
 
 

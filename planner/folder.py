@@ -196,7 +196,8 @@ def _run_document(plan: Plan, plan_sha256: str, writing: tuple[StageTime, ...]) 
     return {"schema": "nerveplan/run/1", "started": run.started, "finished": run.finished,
             "versions": dict(run.versions), "parameters": configuration,
             "parameters_sha256": parameters_sha256(configuration),
-            "inputs": [{"kind": i.kind, "sha256": i.sha256} for i in run.inputs],
+            "inputs": [{"kind": i.kind, "sha256": i.sha256, **({"stamp": i.stamp} if i.stamp else {})}
+                       for i in run.inputs],
             "stages": [{"name": s.name, "seconds": round(s.seconds, 3)} for s in stages],
             "seconds": round(sum(s.seconds for s in stages), 3), "peak_memory_mb": round(run.peak_memory_mb, 1),
             "exit_code": int(plan.exit_code), "plan_sha256": plan_sha256}

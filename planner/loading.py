@@ -136,7 +136,7 @@ def _read_volume(document: Mapping[str, Any], known: SeriesIdentity | None, sour
 
 def _run_info(run: Mapping[str, Any]) -> RunInfo:
     return RunInfo(run["started"], run["finished"], run["versions"],
-                   tuple(InputHash(i["kind"], i["sha256"]) for i in run["inputs"]),
+                   tuple(InputHash(i["kind"], i["sha256"], i.get("stamp", "")) for i in run["inputs"]),
                    tuple(StageTime(s["name"], s["seconds"]) for s in run["stages"]), run["peak_memory_mb"])
 
 

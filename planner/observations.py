@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from imaging.findings import Finding, FindingCode, Severity
+from imaging.position import lying, position_of
 from imaging.volume import Volume
 from segmentation.spine import NumberingStatus, Spine
 from targeting.model import Proposal, ProposalStatus
@@ -17,8 +18,6 @@ PLAN_CODES = frozenset({
     FindingCode.MODALITY_NOT_PLANNED, FindingCode.SUPINE_SCAN_PRONE_PROCEDURE, FindingCode.LEVEL_UNKNOWN,
     FindingCode.SKIN_NOT_IN_VIEW, FindingCode.NO_ADMISSIBLE_PATH, FindingCode.NO_TARGET})
 
-_SUPINE = ("HFS", "FFS")
-_PRONE = ("HFP", "FFP")
 
 
 def study_findings(volume: Volume | None, spine: Spine, proposals: Sequence[Proposal],
@@ -49,14 +48,15 @@ def _modality(volume: Volume | None) -> list[Finding]:
 def _position(volume: Volume | None, proposals: Sequence[Proposal]) -> list[Finding]:
     if volume is None or not any(proposal.placements for proposal in proposals):
         return []
-    position = volume.identity.patient_position.upper()
-    if position in _PRONE:
+    how = lying(position_of(volume))
+    if how == "prone":
         return []
-    how = ("The scan was taken supine" if position in _SUPINE else
-           f"The scan was taken in position {position}" if position else
-           "The file does not say in which position the scan was taken; it is handled as supine")
+    said = (f"The scan was taken {how if how == 'supine' else 'lying ' + how}" if how else
+            "The file does not say in which position the scan was taken; it is handled as supine")
+    turned = "; the bones and the depth differ from those of a prone patient" if how not in ("", "supine") else ""
     return [Finding(FindingCode.SUPINE_SCAN_PRONE_PROCEDURE, Severity.WARNING,
-                    f"{how}, the procedure is done prone. Depths are measured supine; prone depth is usually greater.")]
+                    f"{said}, the procedure is done prone. Depths are measured {how or 'supine'}; prone depth is "
+                    f"usually greater{turned}.")]
 
 
 def _levels(spine: Spine) -> list[Finding]:

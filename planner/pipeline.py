@@ -26,6 +26,7 @@ from planner.observations import study_findings
 from planner.plan import InputHash, Plan, PlanRequest, RunInfo, StudyInfo
 from planner.stages import Stages, library_versions, peak_memory_mb
 from planner.statements import LevelStatement, apply_statements, parse_statement
+from planner.studies import stamp_of
 from segmentation.anatomy import Nerve, parse_joint, parse_nerve
 from segmentation.engine import Progress
 from segmentation.spine import Numbering, NumberingStatus, NumberingTier, Segmentation, Spine
@@ -67,6 +68,7 @@ class _Inputs:
     volume: Volume | None
     labels: Path | None
     labels_identity: SeriesIdentity | None
+    stamp: str = ""
 
     @property
     def identity(self) -> SeriesIdentity:
@@ -78,7 +80,7 @@ class _Inputs:
     @property
     def hashes(self) -> tuple[InputHash, ...]:
         """SHA-256 of each input."""
-        image = () if self.volume is None else (InputHash("image", self.volume.identity.sha256),)
+        image = () if self.volume is None else (InputHash("image", self.volume.identity.sha256, self.stamp),)
         labels = () if self.labels_identity is None else (InputHash("labels", self.labels_identity.sha256),)
         return image + labels
 
@@ -264,16 +266,17 @@ def _parse_side(text: str) -> Side:
 
 
 def _read(job: _Job, progress: Progress) -> _Inputs:
-    volume = None
+    volume, stamp = None, ""
     if job.input_path is not None:
+        stamp = stamp_of(Path(job.input_path))
         volume = read_hashed(Path(job.input_path), job.request.orientation, job.series_uid)
     progress("reading", 0.8)
     if job.labels is None:
-        return _Inputs(volume, None, None)
+        return _Inputs(volume, None, None, stamp)
     path = Path(job.labels)
     if not path.exists():
         raise NotFoundError(f"there is no label file '{path.name}'")
-    return _Inputs(volume, path, SeriesIdentity(source=str(path.absolute()), sha256=file_sha256(path)))
+    return _Inputs(volume, path, SeriesIdentity(source=str(path.absolute()), sha256=file_sha256(path)), stamp)
 
 
 def read_hashed(path: Path, orientation: str | None, series_uid: str | None) -> Volume:

@@ -172,10 +172,17 @@ class StageTime:
 
 @dataclass(frozen=True)
 class InputHash:
-    """SHA-256 of one input; `kind` is ``image`` or ``labels``."""
+    """SHA-256 of one input; `kind` is ``image`` or ``labels``.
+
+    Attributes
+    ----------
+    stamp : str
+        `planner.studies.stamp_of` its files when they were read; empty where that was not asked.
+    """
 
     kind: str
     sha256: str
+    stamp: str = ""
 
 
 @dataclass(frozen=True)

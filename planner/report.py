@@ -14,6 +14,7 @@ import numpy as np
 
 from imaging.findings import Finding, Severity
 from imaging.geometry import Side, dicom_positioner_angles, whole_degrees
+from imaging.position import depth_words, lying
 from planner.age import scan_age
 from planner.document import level_order
 from planner.folder import parameters, parameters_sha256
@@ -137,11 +138,9 @@ def _needle_facts(plan: Plan, proposal: Proposal, pose: NeedlePose, number: str)
 
 
 def _measured(plan: Plan) -> str:
-    position = plan.study.patient_position.upper()
-    if position in ("HFP", "FFP"):
-        return "measured prone"
-    return ("measured supine" if position in ("HFS", "FFS") else "scan position not known, taken as supine") + \
-        "; prone depth is usually greater"
+    position = plan.study.patient_position
+    more = "" if lying(position) == "prone" else "; prone depth is usually greater"
+    return depth_words(position) + more
 
 
 _HOW = {StructureOrigin.IMPORTED: "from the label file", StructureOrigin.COMPUTED: "found on the scan",

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from imaging.errors import NotFoundError
 from planner.plan import pseudonym
 
-__all__ = ["Study", "find_studies"]
+__all__ = ["Study", "find_studies", "stamp_of"]
 
 _IMAGE_ENDINGS = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
 #: Folders and file-name parts that hold label maps beside the images, as public data sets lay them out.
@@ -63,11 +64,37 @@ def find_studies(root: Path, leave_out: Path | None = None) -> tuple[Study, ...]
 
 
 def _walk(root: Path, leave_out: Path | None) -> Iterator[tuple[Path, list[str]]]:
-    """Folders below `root` with their files, sorted; hidden folders, links and label folders left out."""
+    """Folders below `root` with their files, sorted; hidden, label and plan folders and links left out."""
     for here, folders, names in os.walk(root, followlinks=False):
         folders[:] = sorted(f for f in folders if not f.startswith(".") and f.lower() not in _LABEL_FOLDERS
                             and (leave_out is None or Path(here, f).resolve() != leave_out.resolve()))
-        yield Path(here), sorted(n for n in names if not n.startswith("."))
+        if _is_plan_folder(names):
+            folders.clear()
+        else:
+            yield Path(here), sorted(n for n in names if not n.startswith("."))
+
+
+def _is_plan_folder(names: Sequence[str]) -> bool:
+    """Whether a folder's files are those of an earlier plan, whose masks are no studies."""
+    return "plan.json" in names and "labels.nii.gz" in names
+
+
+def stamp_of(path: Path) -> str:
+    """SHA-256 over the names, sizes and times of the files that make a study: another one means, look again.
+
+    Parameters
+    ----------
+    path : path
+        A folder, with all below it, or a file; beside a header without voxels (``.mhd``) its neighbours count too.
+    """
+    beside = path.is_file() and path.name.lower().endswith(".mhd")
+    folder = path if path.is_dir() else path.parent
+    files = path.rglob("*") if path.is_dir() else path.parent.iterdir() if beside else (path,)
+    digest = hashlib.sha256()
+    for name, file in sorted((file.relative_to(folder).as_posix(), file) for file in files if file.is_file()):
+        found = file.stat()
+        digest.update(f"{name}\0{found.st_size}\0{found.st_mtime_ns}\0".encode(errors="surrogateescape"))
+    return digest.hexdigest()
 
 
 def _is_dicom(path: Path) -> bool:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from imaging.errors import UsageError
 from imaging.geometry import to_index, to_world, unit
+from imaging.position import position_of
 from imaging.volume import Volume
 from segmentation.spine import Spine
 from targeting.assess import BEYOND_REACH_MM, judge
@@ -115,7 +116,8 @@ class Evaluator:
         fields, key = self._fields_over(target, points), (id(target), needle)
         scene = self._scenes.get(key)
         if scene is None or scene.target is not target or scene.fields is not fields:
-            scene = self._scenes[key] = Scene(self._spine, fields, target, self._procedure, needle)
+            scene = self._scenes[key] = Scene(self._spine, fields, target, self._procedure, needle,
+                                               position_of(self._volume))
             self._blocked[id(target)] = blocked_by(target, self._procedure, self._spine, self._meter, self._volume)
         return scene
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imaging.geometry import carm_tilt, whole_degrees
+from imaging.position import depth_words
 from segmentation.anatomy import StructureName
 from targeting.angles import make_pose
 from targeting.assess import Batch
@@ -123,7 +124,7 @@ def _why(scene: Scene, batch: Batch, row: int, measured: Measured, length_mm: fl
     parts = [f"{turn}, {whole_degrees(tilt)} degrees toward the {'head' if tilt >= 0 else 'feet'}"]
     if length_mm is not None and reserve_mm is not None:
         short = reserve_mm < scene.procedure.reach.reserve.value
-        parts.append(f"{length_mm:.0f} mm deep measured supine"
+        parts.append(f"{length_mm:.0f} mm deep {depth_words(scene.position)}"
                      + (f", only {reserve_mm:.0f} mm left outside" if short else ""))
     else:
         parts.append(f"depth and with it the needle's length unknown, {float(batch.lengths[row]):.0f} mm of the path "

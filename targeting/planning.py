@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from imaging.position import position_of
 from imaging.volume import Volume
 from segmentation.engine import Progress
 from segmentation.spine import Spine
@@ -91,10 +92,10 @@ def _with_set(scene: Scene, meter: ClearanceMeter, placements: tuple[Placement, 
 
 
 def _searched(spine: Spine, targets: Sequence[Target], procedure: Procedure, fields: PathFields,
-              meter: ClearanceMeter) -> Iterator[tuple[Target, Proposal]]:
+              meter: ClearanceMeter, position: str) -> Iterator[tuple[Target, Proposal]]:
     """Each target with its answer, in order; they are searched on every processor, none knowing of another."""
     def answer(target: Target) -> Proposal:
-        scene = Scene(spine, fields, target, procedure)
+        scene = Scene(spine, fields, target, procedure, position=position)
         return _answer(scene, meter, search(scene, meter))
 
     pool = ThreadPoolExecutor(_THREADS)
@@ -124,7 +125,7 @@ def propose(spine: Spine, targets: Sequence[Target], procedure: Procedure,
         In the order of `targets`. Same input, same result.
     """
     say = progress or (lambda words, done: None)
-    procedure = procedure.with_edges(spine.structures)
+    procedure, position = procedure.with_edges(spine.structures), position_of(volume)
     meter = ClearanceMeter(spine)
     meter.prepare()
     blocked = {t.id: blocked_by(t, procedure, spine, meter, volume) for t in targets}
@@ -136,7 +137,7 @@ def propose(spine: Spine, targets: Sequence[Target], procedure: Procedure,
     answers: dict[str, Proposal] = {}
     for crossed in groups:
         fields = build_fields(spine, groups[crossed], procedure, volume).ready()
-        for target, answer in _searched(spine, groups[crossed], procedure, fields, meter):
+        for target, answer in _searched(spine, groups[crossed], procedure, fields, meter, position):
             answers[target.id] = answer
             say(f"searched {target.nerve_name} {target.side.value}", len(answers) / (len(free) + 1))
     out: list[Proposal] = []

@@ -40,6 +40,8 @@ class Scene:
     ----------
     needle : Needle or None
         The one that is meant; None stands for the procedure's stock, whose thickest shaft is then kept clear.
+    position : str
+        PatientPosition of the scan; empty where it is not known.
     """
 
     spine: Spine
@@ -47,6 +49,7 @@ class Scene:
     target: Target
     procedure: Procedure
     needle: Needle | None = None
+    position: str = ""
 
     @cached_property
     def inverse(self) -> Array:

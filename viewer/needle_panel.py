@@ -20,6 +20,7 @@ from qtpy.QtWidgets import (
 )
 
 from imaging.geometry import carm_words
+from imaging.position import depth_words, lying
 from planner.pictures import SIDE_COLOR
 from planner.words import entry_words, in_plane_words, midline_words, out_of_plane_words
 from segmentation.anatomy import StructureName
@@ -128,7 +129,8 @@ class NeedlePanel(QWidget):
         with QSignalBlocker(self.oblique), QSignalBlocker(self.tilt):
             self.oblique.setValue(pose.oblique_deg)
             self.tilt.setValue(pose.tilt_deg)
-        self.dial.setText(_dial_words(pose, target))
+        position = "" if session.plan is None else session.plan.study.patient_position
+        self.dial.setText(_dial_words(pose, target, position))
         self.broken.setText("\n".join(limit.sentence for limit in placement.broken))
         self._show_clearances(placement)
         self.plot.show_curve(placement.capture, placement.capture_assumptions)
@@ -184,10 +186,11 @@ class NeedlePanel(QWidget):
         self.editor.set_needle(None if index == 0 else self.editor.stock[index - 1])
 
 
-def _dial_words(pose: NeedlePose, target: Target) -> str:
+def _dial_words(pose: NeedlePose, target: Target, position: str) -> str:
     """What is dialled, in the words of the report."""
     depth = ("entry and depth unknown: the skin is not in view" if pose.length_mm is None
-             else f"{pose.length_mm:.0f} mm deep, measured supine; prone depth is usually greater")
+             else f"{pose.length_mm:.0f} mm deep, {depth_words(position)}"
+             + ("" if lying(position) == "prone" else "; prone depth is usually greater"))
     return (f"C-arm, prone: {carm_words(pose.carm)}\n"
             f"CT: {in_plane_words(pose.ct.in_plane_deg)}; {out_of_plane_words(pose.ct.out_of_plane_deg)}\n"
             f"{pose.needle.name}, {depth}\n"

@@ -19,8 +19,9 @@ from imaging.dicom_inspect import choose_series, inspect_folder
 from imaging.dicom_load import load_series
 from imaging.dicom_series import UnfitReason
 from imaging.errors import InputRefusedError, NotFoundError, UsageError
-from imaging.findings import FindingCode
+from imaging.findings import FindingCode, Severity
 from imaging.geometry import to_world
+from imaging.position import depth_words, lying, position_of
 from imaging.reading import read_input
 from imaging.volume import Volume
 
@@ -495,3 +496,31 @@ def test_declared_padding_reads_as_nothing(signed: bool, value: int, write_serie
     assert volume.array.dtype == np.int16
     assert (volume.values()[:, ring] == (-2000 if value > 0 else value - 1024)).all()
     assert (volume.values()[(slice(None), *inside)] == (-2000 if value == 65535 else value - 1024)).all()
+
+
+@pytest.mark.parametrize(("tag", "value", "words"), [
+    ("FrameOfReferenceUID", "1.2.3.9", "another frame of reference"),
+    ("ImageOrientationPatient", ["0.999", "0.0447", "0", "-0.0447", "0.999", "0"], "another tilt or orientation"),
+    ("PixelSpacing", ["1.6", "1.75"], "another format or voxel size")])
+def test_half_a_stack_left_out_is_a_warning(tag: str, value: Any, words: str, write_series: Write,
+                                           series_spec: Any) -> None:
+    def other(ds: Dataset, n: int) -> None:
+        if n >= 18:
+            setattr(ds, tag, value)
+
+    volume = read_input(write_series(series_spec(change=other)))
+    said = [f for f in volume.findings if f.code is FindingCode.SLICES_LEFT_OUT]
+    assert [f.severity for f in said] == [Severity.WARNING]
+    assert f"12 of 30 slices of the series were left out ({words})" in said[0].message
+    assert FindingCode.LOCALIZER_EXCLUDED not in codes(volume)
+
+
+@pytest.mark.parametrize(("stated", "words"), [
+    ("HFS", "supine"), ("ffp", "prone"), ("hfdl", "on the left side"), ("FFDR", "on the right side"), ("", ""),
+    ("PF", ""), ("HFPX", "")])
+def test_how_the_patient_lay(stated: str, words: str, write_series: Write, series_spec: Any) -> None:
+    volume = read_input(write_series(series_spec(tags={"PatientPosition": stated})))
+    assert lying(position_of(volume)) == lying(stated) == words
+    assert depth_words(stated) == f"measured {words or 'in a position that is not known, taken as supine'}"
+    usual = stated in ("", "HFS")
+    assert (FindingCode.UNUSUAL_PATIENT_POSITION in codes(volume)) != usual

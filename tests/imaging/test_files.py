@@ -379,3 +379,64 @@ def test_values_that_are_no_numbers_are_said(where: Any, value: float, severity:
 def test_whole_values_raise_no_such_finding(tmp_path: Path) -> None:
     volume = holed(tmp_path / "whole.nii", np.s_[:1, :1, :1], -1000.0)
     assert FindingCode.VALUES_MISSING not in {f.code for f in volume.findings}
+
+
+NRRD = ("NRRD0004\ntype: int16\ndimension: 3\nspace: left-posterior-superior\nsizes: 8 9 10\n"
+        "space directions: (1,0,0) (0,1.5,0) (0,0,2)\nendian: little\nencoding: {encoding}\n"
+        "space origin: (0,0,0)\n{more}\n")
+META = ("ObjectType = Image\nNDims = 3\nTransformMatrix = 1 0 0 0 1 0 0 0 1\nOffset = 0 0 0\n{more}DimSize = 8 9 10\n"
+        "ElementType = MET_SHORT\nElementDataFile = {data}\n")
+SIZE = "ElementSpacing = 1 1.5 2\n"
+
+
+def voxels(order: str = "<") -> bytes:
+    return numbers().T.astype(f"{order}i2").tobytes()
+
+
+@pytest.mark.parametrize(("more", "between"), [("", 0), ("byte skip: 1000\n", 1000), ("byte skip: -1\n", 777)])
+def test_the_bytes_an_nrrd_skips_are_skipped(more: str, between: int, tmp_path: Path) -> None:
+    path = tmp_path / "a.nrrd"
+    path.write_bytes(NRRD.format(encoding="raw", more=more).encode() + b"\1" * between + voxels())
+    assert (numbers() == read_image_file(path).array.T).all()
+
+
+@pytest.mark.parametrize(("encoding", "more", "words"), [
+    ("raw", "line skip: 1\n", "skips lines"), ("gzip", "byte skip: 5\n", "skips lines, or bytes"),
+    ("raw", "byte skip: -2\n", "skips"), ("raw", 'space units: "m" "m" "m"\n', "impossible voxel spacing"),
+    ("raw", 'space units: "mm" "mm" "cm"\n', "the unit is cm, not"),
+    ("raw", 'space units: "furlong" "mm" "mm"\n', "not lengths")])
+def test_what_an_nrrd_header_means_otherwise_is_refused_by_name(encoding: str, more: str, words: str,
+                                                                 tmp_path: Path) -> None:
+    path = tmp_path / "a.nrrd"
+    body = gzip.compress(voxels()) if encoding == "gzip" else voxels()
+    path.write_bytes(NRRD.format(encoding=encoding, more=more).encode() + body)
+    with pytest.raises(InputRefusedError, match=words):
+        read_image_file(path)
+
+
+def test_other_lengths_of_an_nrrd_are_converted_once_the_orientation_is_stated(tmp_path: Path) -> None:
+    path = tmp_path / "a.nrrd"
+    path.write_bytes(NRRD.format(encoding="raw", more='space units: "cm" "cm" "cm"\n').encode() + voxels())
+    assert read_image_file(path, orientation="LPS").grid.spacing == pytest.approx((10.0, 15.0, 20.0))
+
+
+@pytest.mark.parametrize(("more", "order", "before"), [
+    (SIZE, "<", 0), ("ElementSize = 1 1.5 2\n", "<", 0), (SIZE + "BinaryDataByteOrderMSB = 1\n", ">", 0),
+    (SIZE + "BinaryDataByteOrderMSB = True\n", ">", 0), (SIZE + "HeaderSize = 300\n", "<", 300),
+    (SIZE + "HeaderSize = -1\n", "<", 300)])
+def test_what_a_metaimage_header_says_of_its_voxels(more: str, order: str, before: int, tmp_path: Path) -> None:
+    (tmp_path / "a.mhd").write_text(META.format(more=more, data="a.raw"))
+    (tmp_path / "a.raw").write_bytes(b"\5" * before + voxels(order))
+    volume = read_image_file(tmp_path / "a.mhd")
+    assert (numbers() == volume.array.T).all()
+    assert volume.grid.spacing == pytest.approx((1.0, 1.5, 2.0))
+
+
+@pytest.mark.parametrize(("more", "words"), [
+    ("", "no ElementSpacing"), (SIZE + "BinaryData = False\n", "written as text"),
+    (SIZE + "HeaderSize = -1\n", "HeaderSize of -1"),
+    (SIZE + "CompressedData = 1\nHeaderSize = 5\n", "HeaderSize of 5")])
+def test_what_a_metaimage_leaves_out_is_refused_by_name(more: str, words: str, tmp_path: Path) -> None:
+    (tmp_path / "a.mha").write_bytes(META.format(more=more, data="LOCAL").encode() + voxels())
+    with pytest.raises(InputRefusedError, match=words):
+        read_image_file(tmp_path / "a.mha")

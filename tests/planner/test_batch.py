@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -22,6 +23,7 @@ from planner.batch import BatchRequest, run_batch
 from planner.batch_status import batch_status
 from planner.cli import app
 from planner.exit_codes import ExitCode
+from planner.studies import find_studies
 
 pytest.importorskip("distributed")
 
@@ -168,3 +170,37 @@ def test_an_interrupt_leaves_the_tables(root: Path, out: Path, tmp_path: Path, m
     result = CliRunner().invoke(app, ["batch", str(root), "--out", str(tmp_path / "out")])
     assert result.exit_code == ExitCode.INTERRUPTED
     assert (tmp_path / "out" / "studies.csv").is_file()
+
+
+def test_a_replaced_file_is_planned_anew_and_a_touched_one_is_not(tmp_path: Path) -> None:
+    scans, out = tmp_path / "scans", tmp_path / "out"
+    scans.mkdir()
+    for n, name in enumerate("ab"):
+        magnetic_resonance(scans / f"{name}.nii.gz", n)
+    run_batch(scans, out, BatchRequest(), workers=1)
+    before = {path.parent.name: path.read_bytes() for path in out.glob(FINISHED)}
+    assert run_batch(scans, out, BatchRequest(), workers=1).skipped == 2
+    magnetic_resonance(scans / "a.nii.gz", 7)
+    os.utime(scans / "b.nii.gz", ns=(1, 1))
+    report = run_batch(scans, out, BatchRequest(), workers=1)
+    after = {path.parent.name: path.read_bytes() for path in out.glob(FINISHED)}
+    changed = {row["study"] for row in rows(out / "sources.csv") if row["place"] == "a.nii.gz"}
+    assert {name for name in after if after[name] != before.get(name)} == changed
+    assert (report.studies, report.abstained, report.failures) == (2, 2, ())
+
+
+def test_the_plan_of_a_file_that_broke_is_not_passed_off_as_its_own(tmp_path: Path) -> None:
+    scans, out = tmp_path / "scans", tmp_path / "out"
+    scans.mkdir()
+    magnetic_resonance(scans / "a.nii.gz", 1)
+    run_batch(scans, out, BatchRequest(), workers=1)
+    (scans / "a.nii.gz").write_bytes(b"no image any more")
+    assert len(run_batch(scans, out, BatchRequest(), workers=1).failures) == 1
+    assert [row["status"] for row in rows(out / "studies.csv")] == ["failed"]
+    assert [study.state for study in batch_status(out).studies] == ["failed"]
+
+
+def test_earlier_plan_folders_are_no_studies(written: Path, tmp_path: Path) -> None:
+    shutil.copytree(written, tmp_path / "scans" / "plan")
+    magnetic_resonance(tmp_path / "scans" / "a.nii.gz", 1)
+    assert [study.place for study in find_studies(tmp_path / "scans")] == ["a.nii.gz"]
