@@ -222,6 +222,14 @@ def _why_missing(fit: FrameFit, lattice: _Lattice, view: SacralView, side: Side,
             "the mask shows no opening where it is expected, and there is no scan to look in")
 
 
+def _open_share(lattice: _Lattice, behind: Array, ahead: Array) -> float:
+    """Share of the straight way between two openings, (3,) mm along (left, posterior, superior), that is no bone."""
+    b = lattice.block
+    way = behind + np.linspace(0.05, 0.95, 40)[:, None] * (ahead - behind)
+    i, j, k = np.rint((way - (b.lateral[0], b.posterior[0], b.superior[0])) / b.step).astype(int).T
+    return float(lattice.soft[k, j, i].mean())
+
+
 def _tunnel(lattice: _Lattice, n: int, behind: Array, ahead: Array) -> Mask:
     """The soft places about the line between two openings of segment `n`, (3,) mm along (left, posterior, superior)."""
     c = constants("sacral_foramina")["tunnel"]
@@ -302,8 +310,12 @@ def find_sacral_foramina(fit: FrameFit, cortex: Cortex | None = None) -> SacralF
                 continue
             doubts = _doubts(fit, n, chains[side], chains[side.other][n], cortex is not None, back.step)
             made, ahead = _foramen(fit, lattice, (back, front), segment, side, pair, place, doubts)
-            found.append(made)
             sign = np.array([side.sign, 1.0, 1.0])
+            through = _open_share(lattice, sign * place, sign * ahead)
+            if cortex is None and through < float(constants("sacral_foramina")["tunnel"]["mask_open_share"]):
+                missing[segment, side] = "the mask is closed behind its pit, and there is no scan to look in"
+                continue
+            found.append(made)
             tunnels |= _tunnel(lattice, n, sign * place, sign * ahead)
     canal = _canal(lattice, back, between)
     return SacralForamina(fit.frame, tuple(found), missing, lattice.block.grid, tunnels & between, canal,
