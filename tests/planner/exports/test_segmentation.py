@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -111,13 +112,18 @@ def test_a_vertebra_placed_by_hand_is_a_segment_without_voxels_that_says_whose_h
     bone = review.plan.spine.vertebra("L3")
     assert bone is not None
     assert bone.frame is not None
-    review.drop_vertebra("L3", "Dr A. Example")
+    up = 72.0 * bone.frame.superior
+    above = replace(bone.frame, origin=bone.frame.origin + up)
+    review.place_vertebra("L1", above, bone.body_center + up, "Dr A. Example")
     review.place_vertebra("L3", bone.frame, bone.body_center, "Dr A. Example")
     (path,) = export_plan(PlanFolder.read(folder), (ExportFormat.SEG,), tmp_path / "out")
     dataset = pydicom.dcmread(path)
-    placed = [s for s in dataset.SegmentSequence if s.SegmentAlgorithmType == "MANUAL"]
-    assert [s.SegmentLabel for s in placed] == ["L3 (no mask) placed by Dr A. Example"]
-    assert voxels(dataset, int(placed[0].SegmentNumber), 0.25) == set()
+    placed = {s.SegmentLabel: s for s in dataset.SegmentSequence if "placed by" in s.SegmentLabel}
+    assert list(placed) == ["L1 (no mask) placed by Dr A. Example", "L3 (frame) placed by Dr A. Example"]
+    bare, framed = placed.values()
+    assert (bare.SegmentAlgorithmType, framed.SegmentAlgorithmType) == ("MANUAL", "AUTOMATIC")
+    assert voxels(dataset, int(bare.SegmentNumber), 0.25) == set()
+    assert voxels(dataset, int(framed.SegmentNumber), 0.25)
     assert len(dataset.SegmentSequence) == len(review.plan.spine.vertebrae)
 
 
