@@ -109,13 +109,13 @@ INVARIANCES = (
 )
 
 
-def crop_to_spine(volume: Volume, points: Array, margin_mm: float = 60.0) -> Volume:
-    """Cut a volume to the heights of some points, keeping the whole cross-section (skin included)."""
+def crop_to_spine(volume: Volume, points: Array, above_mm: float = 60.0, below_mm: float = 90.0) -> Volume:
+    """Cut a volume to the heights of some body centres and the third sacral foramina, the whole cross-section kept."""
     axes = canonical_axes(volume.grid)
     heights = (points - axes.grid.origin) @ axes.grid.direction[:, 2] / axes.grid.spacing[2]
-    pad = margin_mm / axes.grid.spacing[2]
-    low = max(int(heights.min() - pad), 0)
-    high = min(int(heights.max() + pad) + 1, axes.grid.shape[0])
+    above, below = above_mm / axes.grid.spacing[2], below_mm / axes.grid.spacing[2]
+    low = max(int(heights.min() - below), 0)
+    high = min(int(heights.max() + above) + 1, axes.grid.shape[0])
     affine = axes.grid.affine.copy()
     affine[:3, 3] = to_world(axes.grid, [0, 0, low])
     array = np.ascontiguousarray(axes.apply(volume.array)[low:high])

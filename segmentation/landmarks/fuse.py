@@ -77,7 +77,8 @@ def fuse(kind: str, geometry: Array | None, template: Array | None, doubts: Doub
     said = f"bone geometry and template {distance:.1f} mm apart"
     doubts.check("methods_differ", ratio > float(c["fusion"]["agree_ratio"]), said)
     doubts.check("methods_disagree", ratio > float(c["fusion"]["disagree_ratio"]), said)
-    trust = 1.0 / (1.0 + (ratio / float(c["fusion"]["doubt_ratio"])) ** 6)
+    doubted = float(c["fusion"]["solid_doubt_ratio" if kind == "pedicle_center" else "doubt_ratio"])
+    trust = 1.0 / (1.0 + (ratio / doubted) ** 6)
     precision = 0.5 * (trust / by_geometry + (2.0 - trust) / by_template)
     point = 0.5 * (trust * geometry / by_geometry + (2.0 - trust) * template / by_template) / precision
     between = 0.5 * apart * min(1.0, float(c["fusion"]["apart_max_mm"]) / max(distance, 1e-9))
