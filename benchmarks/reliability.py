@@ -32,7 +32,7 @@ from planner.locking import BusyError, ConflictError
 from planner.replace import is_unfinished
 from planner.review import Review
 from planner.verifying import verify_folder
-from planner.words import best_placement
+from targeting.model import best_placement
 
 __all__ = ["Kills", "Mark", "Reached", "kill_saves", "main", "two_writers"]
 

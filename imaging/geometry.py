@@ -19,8 +19,9 @@ from imaging.volume import Grid
 
 __all__ = [
     "CArmAngles", "CanonicalAxes", "CtAngles", "Side", "VertebralFrame", "canonical_axes", "carm_angles", "carm_tilt",
-    "carm_words", "ct_angles", "dicom_positioner_angles", "direction_from_carm", "direction_from_projected",
-    "isotropic_grid", "lps_to_ras", "ras_to_lps", "receptor_axes", "to_index", "to_world", "unit", "whole_degrees",
+    "carm_words", "ct_angles", "degrees_between", "dicom_positioner_angles", "direction_from_carm",
+    "direction_from_projected", "isotropic_grid", "lps_to_ras", "ras_to_lps", "receptor_axes", "to_index", "to_world",
+    "unit", "whole_degrees",
 ]
 
 Array = NDArray[np.float64]
@@ -50,6 +51,12 @@ def unit(vector: ArrayLike) -> Array:
     if not (length > 0).all():
         raise ValueError("a zero vector has no direction")
     return np.asarray(v / length)
+
+
+def degrees_between(directions: ArrayLike, direction: ArrayLike) -> Array:
+    """Angle from (..., 3) unit vectors to one (3,) unit vector, 0 to 180 degrees."""
+    cosine = np.asarray(directions, dtype=np.float64) @ np.asarray(direction, dtype=np.float64)
+    return np.asarray(np.degrees(np.arccos(np.clip(cosine, -1.0, 1.0))))
 
 
 def to_world(grid: Grid, ijk: ArrayLike) -> Array:

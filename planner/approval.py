@@ -10,8 +10,8 @@ from imaging.errors import UsageError
 from imaging.geometry import Side
 from planner.age import AgeVerdict, scan_age
 from planner.plan import Plan
-from planner.words import best_placement, margin_words
-from targeting.model import ConfidenceWord, Placement, Proposal, confidence_word
+from planner.words import margin_words
+from targeting.model import ConfidenceWord, Placement, Proposal, best_placement, confidence_word
 
 __all__ = ["Limit", "check_overrides", "check_side", "limits_to_override", "proposal_of", "warnings_before"]
 

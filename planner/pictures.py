@@ -24,11 +24,10 @@ from planner.views import (
     radiograph_view,
     reformat_view,
 )
-from planner.words import best_placement
 from segmentation.anatomy import StructureName
 from segmentation.spine import Spine
 from targeting.fluoroscope import Beam
-from targeting.model import NeedlePose, Proposal, Target
+from targeting.model import NeedlePose, Proposal, Target, best_placement
 from targeting.radiograph import Attenuation, as_fluoroscopy, attenuation, radiograph
 
 __all__ = [

@@ -35,7 +35,6 @@ from planner.signoff import NOT_AN_IDENTITY, SignOff, change_log, sign_off
 from planner.words import (
     CAPTURE_HEADING,
     CONFIDENCE_HEADING,
-    best_placement,
     dial_row,
     entry_words,
     midline_words,
@@ -44,7 +43,7 @@ from planner.words import (
 )
 from segmentation.engine import Progress
 from segmentation.spine import Spine, Structure, StructureOrigin
-from targeting.model import CapturePoint, NeedlePose, Placement, Proposal, Rejection, RejectionReason
+from targeting.model import CapturePoint, NeedlePose, Placement, Proposal, Rejection, RejectionReason, best_placement
 from targeting.procedures import load_procedure, procedure_names
 from targeting.procedures.schema import Statement
 from targeting.uncertainty import radius_holding

@@ -8,7 +8,7 @@ from typing import Any
 
 from planner.history import HistoryLine
 from planner.plan import WATERMARK, Plan, TargetReview, TargetState
-from planner.words import best_placement
+from targeting.model import best_placement
 
 __all__ = ["NOT_AN_IDENTITY", "SignOff", "change_log", "hands_in", "person_words", "sign_off"]
 

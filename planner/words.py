@@ -8,10 +8,18 @@ import numpy as np
 
 from imaging.geometry import CArmAngles, Side, carm_words, whole_degrees
 from segmentation.anatomy import LandmarkName
-from targeting.model import NeedlePose, Placement, PlacementKind, Proposal, ProposalStatus, Target, confidence_word
+from targeting.model import (
+    NeedlePose,
+    Placement,
+    PlacementKind,
+    Proposal,
+    Target,
+    best_placement,
+    confidence_word,
+)
 from targeting.procedures import load_procedure, procedure_names
 
-__all__ = ["CAPTURE_HEADING", "CAPTURE_SIGMA_MM", "CONFIDENCE_HEADING", "DialRow", "best_placement", "capture_words",
+__all__ = ["CAPTURE_HEADING", "CAPTURE_SIGMA_MM", "CONFIDENCE_HEADING", "DialRow", "capture_words",
            "carm_short", "clearance_words", "dial_row", "entry_words", "in_plane_words", "margin_words",
            "midline_words", "needle_words", "out_of_plane_words", "pedicle_words",
            "smallest_clearance"]
@@ -23,13 +31,6 @@ CONFIDENCE_HEADING = "landmark confidence"
 #: The placement error at which a table gives the chance of capture, mm; the curve stands in the report.
 CAPTURE_SIGMA_MM = 2.0
 CAPTURE_HEADING = f"chance of capture at {CAPTURE_SIGMA_MM:g} mm placement error"
-
-
-def best_placement(proposal: Proposal) -> Placement | None:
-    """The placement a person chose, else that of the lowest rank, or None where nothing is proposed."""
-    if proposal.status is ProposalStatus.NONE or not proposal.placements:
-        return None
-    return min(proposal.placements, key=lambda p: (p.rank != proposal.chosen, p.rank))
 
 
 def smallest_clearance(placement: Placement) -> tuple[str, float] | None:

@@ -8,11 +8,12 @@ from functools import cache
 from importlib import resources
 
 from imaging.errors import UsageError
+from imaging.geometry import Side
 
 __all__ = [
     "LUMBAR_NERVES", "RELATIVE_PREFIX", "VERSE_LABEL", "LandmarkName", "Level", "Nerve", "StructureName", "carrier_of",
-    "is_relative", "joints_of", "joint_names", "nerves_of_joint", "parse_joint", "parse_nerve", "relative_label",
-    "relative_level",
+    "foramen_landmark", "is_relative", "joints_of", "joint_names", "nerves_of_joint", "parse_joint", "parse_nerve",
+    "relative_label", "relative_level",
 ]
 
 _DATA_PACKAGE = "segmentation.data"
@@ -121,6 +122,11 @@ class LandmarkName(StrEnum):
     ANTERIOR_FORAMEN_S2_RIGHT = "anterior_foramen_s2_right"
     ANTERIOR_FORAMEN_S3_LEFT = "anterior_foramen_s3_left"
     ANTERIOR_FORAMEN_S3_RIGHT = "anterior_foramen_s3_right"
+
+
+def foramen_landmark(face: str, segment: str, side: Side) -> LandmarkName:
+    """The middle of a sacral foramen's opening: face "posterior" or "anterior", segment "S1" to "S3"."""
+    return LandmarkName(f"{face}_foramen_{segment.lower()}_{side.value.lower()}")
 
 
 class StructureName(StrEnum):

@@ -84,8 +84,9 @@ def build_spine(segmentation: Segmentation, volume: Volume | None = None, body: 
         progress("neural arches", 0.25)
         segmentation = replace(segmentation, labels=completed_labels(segmentation, bones, volume))
         bones = fitted_bones(segmentation, bones)
-    bones = _with_points(segmentation, bones, progress, volume)
-    foramina = _sacral_foramina(bones, volume)
+    cortex = None if volume is None or volume.modality != "CT" else Cortex(volume)
+    bones = _with_points(segmentation, bones, progress, cortex)
+    foramina = _sacral_foramina(bones, cortex)
     if foramina is not None:
         bones = [with_foramina(bone, foramina) if bone.name == Level.S1 else bone for bone in bones]
         segmentation = opened(segmentation, foramina)
@@ -114,9 +115,8 @@ def _volumes(bones: Sequence[Bone]) -> dict[str, float]:
 
 
 def _with_points(segmentation: Segmentation, bones: Sequence[Bone], progress: Progress,
-                 volume: Volume | None) -> list[Bone]:
+                 cortex: Cortex | None) -> list[Bone]:
     out = []
-    cortex = None if volume is None or volume.modality != "CT" else Cortex(volume)
     upright = upright_of(bones)
     for n, bone in enumerate(bones):
         progress(f"landmarks of {bone.name}", 0.4 + 0.3 * n / max(len(bones), 1))
@@ -139,13 +139,13 @@ def _points(bone: Bone, fit: FrameFit, upright: Array | None, joined: Sequence[S
     return find_presacral(fit, bone.name, bone.name in _THORACIC_LEVELS, joined, cortex)
 
 
-def _sacral_foramina(bones: Sequence[Bone], volume: Volume | None) -> SacralForamina | None:
+def _sacral_foramina(bones: Sequence[Bone], cortex: Cortex | None) -> SacralForamina | None:
     """The foramina of a sacrum that has a frame."""
     sacrum = next((bone for bone in bones if bone.name == Level.S1), None)
     if sacrum is None or sacrum.fit is None or sacrum.fit.frame is None:
         return None
     try:
-        return find_sacral_foramina(sacrum.fit, None if volume is None or volume.modality != "CT" else Cortex(volume))
+        return find_sacral_foramina(sacrum.fit, cortex)
     except BAD_SHAPE as error:
         logger.warning("no sacral foramina: %s", error)
         return None

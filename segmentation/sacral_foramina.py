@@ -22,6 +22,7 @@ from segmentation.constants import constants
 from segmentation.frames import FrameFit
 from segmentation.landmarks.cortex import Cortex
 from segmentation.landmarks.doubts import Doubts
+from segmentation.landmarks.processes import largest_part
 from segmentation.sacral_chain import SEGMENTS, ForamenPair, likeliest_chains
 from segmentation.sacral_view import Pit, SacralView, find_pits, sacral_view
 from segmentation.shape import FrameBlock
@@ -264,10 +265,7 @@ def _canal(lattice: _Lattice, back: SacralView, between: Mask) -> Mask:
     region = (between & lattice.soft & (np.abs(b.lateral) <= half) & (under >= least) & (under <= deepest)
               & (b.superior <= float(c["top_mm"]))[:, None, None]
               & (b.superior >= -float(c["below_mm"]))[:, None, None])
-    parts, count = ndimage.label(region)
-    if not count:
-        return np.asarray(region)
-    return np.asarray(parts == 1 + int(np.argmax(np.bincount(parts.ravel())[1:])))
+    return largest_part(np.asarray(region))
 
 
 def _loose(lattice: _Lattice, back: SacralView) -> Mask:

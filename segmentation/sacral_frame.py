@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from imaging.geometry import VertebralFrame, canonical_axes, to_index, to_world, unit
+from imaging.geometry import VertebralFrame, canonical_axes, degrees_between, to_index, to_world, unit
 from imaging.volume import Grid
 from segmentation.constants import constants
 from segmentation.frames import BodyMeasures, FrameFit, endplate_points, endplate_scale, fit_plane, wall_distance
@@ -119,7 +119,7 @@ def _leans_too_far(frame: VertebralFrame, above: FrameFit | None) -> list[str]:
     """A reason where the S1 endplate leans further from that of the vertebra above than discs are wedged."""
     if above is None or above.frame is None:
         return []
-    lean = math.degrees(math.acos(float(np.clip(frame.superior @ above.frame.superior, -1.0, 1.0))))
+    lean = float(degrees_between(frame.superior, above.frame.superior))
     if lean <= float(constants("landmarks")["sacrum"]["lean_doubt_deg"]):
         return []
     return [f"S1 endplate leans {lean:.0f} degrees from that of the vertebra above"]

@@ -8,8 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from imaging.findings import Finding, FindingCode, Severity
-from imaging.geometry import Side
-from segmentation.anatomy import VERSE_LABEL, LandmarkName, Level, StructureName
+from segmentation.anatomy import VERSE_LABEL, Level, StructureName, foramen_landmark
 from segmentation.bones import Bone
 from segmentation.labels import IMPORTED_LABELS
 from segmentation.sacral_foramina import SacralForamina
@@ -18,19 +17,15 @@ from segmentation.spine import Segmentation, Structure, StructureOrigin
 __all__ = ["foramen_findings", "foramina_structure", "opened", "with_foramina", "with_sacral_canal"]
 
 
-def _name(face: str, segment: str, side: Side) -> LandmarkName:
-    return LandmarkName(f"{face}_foramen_{segment.lower()}_{side.value.lower()}")
-
-
 def with_foramina(bone: Bone, foramina: SacralForamina) -> Bone:
     """The sacrum with the middles of its openings among its landmarks."""
     if bone.points is None:
         return bone
     marks = dict(bone.points.landmarks)
     for found in foramina.found:
-        marks[_name("posterior", found.segment, found.side)] = found.posterior
+        marks[foramen_landmark("posterior", found.segment, found.side)] = found.posterior
         if found.anterior is not None:
-            marks[_name("anterior", found.segment, found.side)] = found.anterior
+            marks[foramen_landmark("anterior", found.segment, found.side)] = found.anterior
     return replace(bone, points=replace(bone.points, landmarks=marks))
 
 

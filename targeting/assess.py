@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from imaging.geometry import unit
+from imaging.geometry import degrees_between, unit
 from segmentation.anatomy import StructureName
 from targeting.angles import oblique_tilt
 from targeting.candidates import Needles
@@ -225,7 +225,7 @@ def _check_electrode(scene: Scene, batch: Batch) -> None:
     """Parallel to the nerve, beside bone and not in it, close to the nerve, no spinal nerve in the 50 C zone."""
     rule = scene.electrode
     if scene.has_course:
-        batch.electrode["parallel"] = np.degrees(np.arccos(np.clip(batch.directions @ scene.nerve_middle[1], -1., 1.)))
+        batch.electrode["parallel"] = degrees_between(batch.directions, scene.nerve_middle[1])
         left = batch.left()
         batch.reject(left, Limit(RejectionReason.PARALLELISM, rule.parallel_limit.value,
                                  "{value:.0f} degrees to the nerve{best}, {bound:.0f} allowed"),

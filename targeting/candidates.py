@@ -178,8 +178,8 @@ def first_batch(scene: Scene, *, fine: bool = False, divide: int = 1) -> Needles
 def around(scene: Scene, needles: Needles, angle_deg: float, shift_mm: float) -> Needles:
     """Neighbours of each needle: turned by `angle_deg` about its point in 8 ways, and shifted by `shift_mm` in 6.
 
-    Turns and shifts start from the lateral axis and are mirror
-    images on the two sides, so that candidates come in the same order on both.
+    Turns and shifts start from the lateral axis and are mirror images on the two sides, so that candidates come in the
+    same order on both.
     """
     u = needles.directions
     lateral, side = scene.frame.lateral(scene.target.side), scene.target.side

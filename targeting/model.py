@@ -17,7 +17,7 @@ from targeting.region import TipRegion
 __all__ = [
     "CapturePoint", "ConfidenceWord", "Evaluation", "LesionEffect", "LesionSetting", "MarginCurve", "MissingTarget",
     "Needle", "NeedlePose", "Placement", "PlacementKind", "Proposal", "ProposalStatus", "Rejection",
-    "RejectionReason", "SetMember", "Target", "TargetList", "confidence_word",
+    "RejectionReason", "SetMember", "Target", "TargetList", "best_placement", "confidence_word",
 ]
 
 Array = NDArray[np.float64]
@@ -422,3 +422,10 @@ class Proposal:
     placements: tuple[Placement, ...] = ()
     rejections: tuple[Rejection, ...] = field(default=())
     chosen: int | None = None
+
+
+def best_placement(proposal: Proposal) -> Placement | None:
+    """The placement a person chose, else that of the lowest rank, or None where nothing is proposed."""
+    if proposal.status is ProposalStatus.NONE or not proposal.placements:
+        return None
+    return min(proposal.placements, key=lambda p: (p.rank != proposal.chosen, p.rank))

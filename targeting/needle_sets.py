@@ -13,8 +13,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from imaging.geometry import Side
-from targeting.model import NeedlePose, Placement, Proposal, ProposalStatus
+from imaging.geometry import Side, degrees_between
+from targeting.model import NeedlePose, Placement, Proposal, ProposalStatus, best_placement
 from targeting.procedures import load_procedure
 from targeting.procedures.sites import PalisadeRule
 
@@ -71,7 +71,7 @@ def _between(one: Placement, two: Placement) -> tuple[float, float, float]:
     """Tip to tip mm, surface to surface mm, and the angle between two needles, degrees."""
     a, b = one.needles[0], two.needles[0]
     gap = shaft_distance(_shaft(a), _shaft(b)) - 0.5 * (a.needle.diameter_mm + b.needle.diameter_mm)
-    angle = float(np.degrees(np.arccos(np.clip(a.direction @ b.direction, -1.0, 1.0))))
+    angle = float(degrees_between(a.direction, b.direction))
     return float(np.linalg.norm(a.tip - b.tip)), gap, angle
 
 
@@ -86,14 +86,6 @@ def _faults(rule: PalisadeRule, spacing: float, gap: float, angle: float, which:
     if angle > rule.parallel.value + _ROUNDING_MM:
         out.append(f"{which} stand {angle:.0f} degrees to each other, {rule.parallel.value:.0f} allowed")
     return out
-
-
-def _shown(proposal: Proposal) -> Placement | None:
-    """The placement that counts: the chosen one, else the best."""
-    if proposal.status is ProposalStatus.NONE or not proposal.placements:
-        return None
-    ranked = sorted(proposal.placements, key=lambda p: p.rank)
-    return next((p for p in ranked if p.rank == proposal.chosen), ranked[0])
 
 
 def _members(proposals: Sequence[Proposal]) -> dict[str, list[Proposal]]:
@@ -138,7 +130,8 @@ def _judge(name: str, members: Sequence[Proposal], placements: Sequence[Placemen
 
 def needle_sets(proposals: Sequence[Proposal]) -> tuple[NeedleSet, ...]:
     """Every set among some proposals, judged by the placements that count now."""
-    return tuple(_judge(name, members, [_shown(p) for p in members]) for name, members in _members(proposals).items())
+    return tuple(_judge(name, members, [best_placement(p) for p in members])
+                 for name, members in _members(proposals).items())
 
 
 def _together(members: Sequence[Proposal]) -> list[Placement]:
@@ -172,7 +165,7 @@ def keep_sets(proposals: Sequence[Proposal]) -> tuple[Proposal, ...]:
     for name, members in _members(proposals).items():
         none = [p for p in members if not p.placements]
         chosen: list[Placement | None] = [None] * len(members) if none else list(_together(members))
-        shown = [c if c is not None else _shown(p) for c, p in zip(chosen, members, strict=True)]
+        shown = [c if c is not None else best_placement(p) for c, p in zip(chosen, members, strict=True)]
         judged = _judge(name, members, shown)
         if judged.broken:
             why = "the set is not whole: " + "; ".join(judged.broken)

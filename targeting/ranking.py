@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from imaging.geometry import carm_tilt
+from imaging.geometry import carm_tilt, degrees_between
 from targeting.assess import Batch, measure_path, robustness
 from targeting.procedures import ProcedureKind
 from targeting.region import Standing
@@ -100,6 +100,6 @@ def differs(scene: Scene, direction: Array, entry: Array, directions: Array, ent
     entry, entries : (3,) and (n, 3) LPS mm
     """
     rule = scene.procedure.search
-    angle = np.degrees(np.arccos(np.clip(directions @ direction, -1.0, 1.0)))
+    angle = degrees_between(directions, direction)
     apart = np.linalg.norm(entries - entry, axis=1)
     return np.asarray((angle > rule.different_angle.value) | (apart > rule.different_entry.value))

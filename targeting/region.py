@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from imaging.geometry import Side, VertebralFrame, to_index
+from imaging.geometry import Side, VertebralFrame, degrees_between, to_index
 from imaging.volume import Grid
 from segmentation.shape import FrameBlock
 
@@ -100,7 +100,7 @@ class Standing:
 
     def angles(self, directions: Array) -> Array:
         """(n,) degrees between (n, 3) unit directions, entry to tip, and the perpendicular."""
-        return np.asarray(np.degrees(np.arccos(np.clip(-(directions @ self.normal), -1.0, 1.0))))
+        return degrees_between(directions, -self.normal)
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,7 +17,6 @@ from psygnal import Signal
 from imaging.errors import UsageError
 from planner.plan import WATERMARK, Plan, TargetReview, TargetState
 from planner.review import Review
-from planner.words import best_placement
 from segmentation.spine import Vertebra
 from targeting.model import (
     ConfidenceWord,
@@ -27,6 +26,7 @@ from targeting.model import (
     Proposal,
     ProposalStatus,
     Target,
+    best_placement,
     confidence_word,
 )
 from targeting.radiograph import Attenuation

@@ -9,7 +9,7 @@ from pathlib import Path
 from imaging.file_headers import file_kind
 from imaging.volume import Volume
 from planner.folder import PLAN_FILE
-from planner.words import best_placement
+from targeting.model import best_placement
 from viewer.layers import LayerData, anatomy_layers, image_layer, needles_layer
 from viewer.settings import settings
 

@@ -13,8 +13,7 @@ from imaging.geometry import Side
 from planner.pictures import SIDE_COLOR
 from planner.plan import WATERMARK, PlanState
 from planner.views import edge_words, facing_words, pose_marks
-from planner.words import best_placement
-from targeting.model import NeedlePose, Target
+from targeting.model import NeedlePose, Target, best_placement
 from viewer.editing import Editor
 from viewer.layers import AXES, LayerData, needles_layer, to_napari
 from viewer.marks import Handle

@@ -7,8 +7,8 @@ from qtpy.QtGui import QBrush, QColor, QFont
 from qtpy.QtWidgets import QCheckBox, QHeaderView, QTreeWidget, QTreeWidgetItem, QVBoxLayout, QWidget
 
 from planner.pictures import SIDE_COLOR
-from planner.words import CONFIDENCE_HEADING, best_placement, carm_short, clearance_words, dial_row
-from targeting.model import ConfidenceWord, Placement, Proposal
+from planner.words import CONFIDENCE_HEADING, carm_short, clearance_words, dial_row
+from targeting.model import ConfidenceWord, Placement, Proposal, best_placement
 from viewer.model import Session
 
 __all__ = ["COLUMNS", "TargetTable"]

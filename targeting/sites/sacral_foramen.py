@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imaging.geometry import Side
-from segmentation.anatomy import LandmarkName, Nerve, carrier_of
+from segmentation.anatomy import Nerve, carrier_of, foramen_landmark
 from targeting.model import Target
 from targeting.procedures import Procedure
 from targeting.procedures.sites import SacralForamenRule
@@ -25,7 +25,7 @@ def _front(back: SacralBack, segment: str) -> float:
     """How far back the anterior opening lies, mm along posterior; `NoSite` when it was not found."""
     frame, side = back.vertebra.frame, back.side
     assert frame is not None
-    mark = back.vertebra.landmarks.get(LandmarkName(f"anterior_foramen_{segment.lower()}_{side.value.lower()}"))
+    mark = back.vertebra.landmarks.get(foramen_landmark("anterior", segment, side))
     if mark is None:
         raise NoSite(f"the anterior {segment} foramen on the {side.value} was not found: the tip's depth has no limit")
     return float(frame.to_side(mark.position, side)[1])

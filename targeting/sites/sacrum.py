@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from imaging.geometry import Side
 from imaging.resample import resample
-from segmentation.anatomy import LandmarkName, StructureName
+from segmentation.anatomy import StructureName, foramen_landmark
 from segmentation.constants import constants
+from segmentation.landmarks.processes import largest_part
 from segmentation.sacral_view import SacralView, sacral_view
 from segmentation.shape import FrameBlock
 from segmentation.spine import Landmark, Vertebra
@@ -102,8 +102,7 @@ def find_opening(back: SacralBack, segment: str, rule: SacralRule) -> Opening:
     frame = back.vertebra.frame
     assert frame is not None
     where = f"the posterior {segment} foramen on the {back.side.value}"
-    mark = back.vertebra.landmarks.get(
-        LandmarkName(f"posterior_foramen_{segment.lower()}_{back.side.value.lower()}"))
+    mark = back.vertebra.landmarks.get(foramen_landmark("posterior", segment, back.side))
     if mark is None:
         raise NoSite(f"{where} was not found")
     middle = frame.to_side(mark.position, back.side)
@@ -112,9 +111,7 @@ def find_opening(back: SacralBack, segment: str, rule: SacralRule) -> Opening:
     soft, held = (back.tunnels & look).sum(axis=1), ((back.tunnels | (back.block.distance < 0)) & look).sum(axis=1)
     x, z = np.meshgrid(back.view.lateral, back.view.superior)
     near = (x - middle[0])**2 + (z - middle[2])**2 <= rule.reach.value**2
-    parts, count = ndimage.label((soft > 0) & (soft >= rule.open_share.value * held) & near)
-    if not count:
+    opening = largest_part((soft > 0) & (soft >= rule.open_share.value * held) & near)
+    if not opening.any():
         raise NoSite(f"{where} is closed in the masks")
-    sizes = np.bincount(parts.ravel())
-    sizes[0] = 0
-    return Opening(segment, mark, middle, np.asarray(parts == int(np.argmax(sizes))))
+    return Opening(segment, mark, middle, opening)

@@ -17,8 +17,8 @@ from planner.document import to_document
 from planner.folder import dump, read_folder, write_folder
 from planner.loading import SourceMissingError, load_plan
 from planner.plan import Plan
-from planner.words import best_placement, dial_row
-from targeting.model import Placement
+from planner.words import dial_row
+from targeting.model import Placement, best_placement
 from tests.planner import builders
 
 

@@ -18,7 +18,6 @@ from planner.report import render_report
 from planner.words import (
     CAPTURE_HEADING,
     CONFIDENCE_HEADING,
-    best_placement,
     capture_words,
     carm_short,
     clearance_words,
@@ -31,7 +30,7 @@ from planner.words import (
 )
 from segmentation.anatomy import LandmarkName, StructureName
 from segmentation.spine import Landmark, NumberingStatus, Structure, StructureOrigin
-from targeting.model import CapturePoint, PlacementKind, ProposalStatus, Rejection, RejectionReason
+from targeting.model import CapturePoint, PlacementKind, ProposalStatus, Rejection, RejectionReason, best_placement
 from tests.planner import builders
 
 

@@ -24,9 +24,8 @@ from planner.locking import ConflictError
 from planner.plan import PlanState, TargetState
 from planner.review import Review
 from planner.verifying import verify_folder
-from planner.words import best_placement
 from segmentation.anatomy import StructureName
-from targeting.model import Placement, Rejection, RejectionReason
+from targeting.model import Placement, Rejection, RejectionReason, best_placement
 from tests.planner import builders
 
 LEFT = "lumbar-medial-branch-block:L4-MB:L5:LEFT"
